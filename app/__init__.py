@@ -1,0 +1,1 @@
+"""TransRec Serve: the service."""

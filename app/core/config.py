@@ -1,0 +1,82 @@
+"""The settings: environment variables `TRANSREC_*`, read once, checked at boot."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.errors import Misconfigured
+
+PREFIX = "TRANSREC_"
+
+
+class Settings(BaseSettings):
+    """All settings of the service, the worker and the command line."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    home: Path = Field(Path("var"), description="Folder of the bundled SQLite and Valkey.")
+    database_url: str = Field(
+        "", description="PostgreSQL as postgresql://user:password@host/name; empty: SQLite in the home."
+    )
+    redis_url: str = Field("", description="Redis or Valkey as redis://host:port/0; empty: the bundled one.")
+    backbone: str = Field("minilm-transrec", description="Name of a shipped backbone, or a folder of one.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on; 0: any free one.")
+    operator_key: SecretStr | None = Field(
+        None, min_length=16, description="First key of the platform's operator, put in place at boot."
+    )
+    max_upload_bytes: int = Field(2 * 1024**3, gt=0, description="Largest file of an import, in bytes.")
+    max_line_bytes: int = Field(1024**2, gt=0, description="Longest line of an import, in bytes.")
+    max_adapter_bytes: int = Field(256 * 1024**2, gt=0, description="Largest uploaded adapter, in bytes.")
+    max_count: int = Field(500, gt=0, description="Most items that one recommendation may ask for.")
+    max_history: int = Field(1000, gt=0, description="Most items of a history sent with a request.")
+    lease_seconds: int = Field(60, gt=0, description="Seconds without a heartbeat until a job is taken over.")
+    poll_seconds: float = Field(
+        1.0, gt=0, description="Seconds between looks at the database for new jobs and releases."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The SQLAlchemy URL: SQLite in `home` unless `database_url` is set."""
+        if not self.database_url:
+            return f"sqlite:///{self.home / 'transrec.db'}"
+        scheme, _, rest = self.database_url.partition("://")
+        if scheme in ("postgresql", "postgres"):
+            return f"postgresql+psycopg://{rest}"
+        return self.database_url
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read and check the settings, once a process.
+
+    Raises `Misconfigured`, which names every wrong or unknown variable and never shows its value.
+    """
+    problems = _unknown_variables()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems += [f"{_variable(e['loc'])}: {e['msg']}" for e in error.errors()]
+    if problems:
+        raise Misconfigured("Wrong settings; correct these variables and start again. " + "; ".join(problems))
+    return settings
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return PREFIX + str(location[0]).upper() if location else PREFIX + "*"
+
+
+def _unknown_variables() -> list[str]:
+    # pydantic-settings ignores unknown variables, but a misspelt one must not pass in silence.
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return [
+        f"{name}: there is no such setting"
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX) and name.upper() not in known
+    ]

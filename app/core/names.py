@@ -1,0 +1,20 @@
+"""Every name that processes share through Redis, and the rule for names of tenants and channels."""
+
+import re
+
+QUEUE_TRAINING = "transrec-training"
+"""RQ queue of training jobs: a message carries the id of a row of `training_jobs`."""
+
+WAKE_RELEASES = "transrec:wake:releases"
+"""Pub/sub channel: "something changed, look at the generations". The database stays the truth."""
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+"""What a tenant or a channel may be called."""
+
+_NAME = re.compile(NAME_PATTERN)
+
+
+def is_name(name: str) -> bool:
+    """Tell whether `name` may name a tenant or a channel."""
+    # `$` also matches before a final newline, hence fullmatch.
+    return _NAME.fullmatch(name) is not None

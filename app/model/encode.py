@@ -1,0 +1,73 @@
+"""The one path from texts and histories to vectors that serving and evaluation share."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.model.device import autocast
+from app.model.inputs import TokenTable
+from app.model.transrec import TransRec
+
+Progress = Callable[[int, int], None]
+
+# Tokens of one padded batch: large enough to fill the matrix units, small enough for the cache.
+CPU_TOKENS, GPU_TOKENS = 2_048, 65_536
+
+
+def device_of(model: TransRec) -> torch.device:
+    """Where the model's weights are."""
+    return model.dtl.weight.device
+
+
+def tokens_per_batch(device: torch.device) -> int:
+    """How many tokens one forward of the item encoder takes."""
+    return GPU_TOKENS if device.type == "cuda" else CPU_TOKENS
+
+
+@torch.inference_mode()
+def encode_items(
+    model: TransRec, tokens: TokenTable, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """All texts of the table -> (N, d) float32 item vectors, in the table's order."""
+    device, rows = device_of(model), np.arange(len(tokens))
+    out = np.empty((len(tokens), model.config.dim), dtype=np.float32)
+    done = 0
+    for part in tokens.buckets(rows, tokens_per_batch(device)):
+        ids, mask = tokens.batch(part, device)
+        with autocast(device):
+            vectors = model.items(ids, mask)
+        out[part] = vectors.float().cpu().numpy()
+        done += len(part)
+        if progress:
+            progress(done, len(tokens))
+    return out
+
+
+def pad_histories(histories: Sequence[Sequence[int]], length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Row indices, oldest first -> (B, L) left-padded with 0 and (B, L) bool; the last L are kept."""
+    rows = np.zeros((len(histories), length), dtype=np.int64)
+    real = np.zeros((len(histories), length), dtype=np.bool_)
+    for i, history in enumerate(histories):
+        kept = history[-length:]
+        if len(kept):
+            rows[i, -len(kept) :] = kept
+            real[i, -len(kept) :] = True
+    return rows, real
+
+
+@torch.inference_mode()
+def encode_histories(
+    model: TransRec, item_vectors: Tensor, histories: Sequence[Sequence[int]]
+) -> NDArray[np.float32]:
+    """Histories of row indices into `item_vectors` (N, d) -> user vectors (B, d) float32.
+
+    An empty history has no user vector worth ranking with: callers answer it by popularity.
+    """
+    device = device_of(model)
+    rows, real = pad_histories(histories, model.config.length)
+    e = item_vectors.to(device)[torch.from_numpy(rows).to(device)]
+    states = model.users(e, torch.from_numpy(real).to(device))
+    return states[:, -1].float().cpu().numpy()

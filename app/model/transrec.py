@@ -1,0 +1,164 @@
+"""TransRec: item encoder -> DTL -> causal user encoder (Fu et al., WSDM 2024, section 2.1).
+
+Shapes: B users, L positions, N items, T tokens, D encoder width, d = 64 model width, H heads.
+Sequences are left-padded, so the newest item always sits at position L - 1.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Pooling = Literal["cls", "mean"]
+
+
+@dataclass(frozen=True)
+class TransRecConfig:
+    """Sizes of everything behind the item encoder; `pooling` is how that encoder was trained."""
+
+    pooling: Pooling = "cls"
+    dim: int = 64
+    length: int = 20
+    heads: int = 2
+    blocks: int = 2
+    dropout: float = 0.1
+    max_tokens: int = 30
+
+
+class ItemEncoder(nn.Module):
+    """A pretrained text encoder and its pooling: tokens (N, T) -> (N, D)."""
+
+    def __init__(self, encoder: nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+
+    @property
+    def width(self) -> int:
+        """D, the encoder's hidden size."""
+        return int(self.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode tokens (N, T) int64 under mask (N, T) bool, True where a token is real."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+        return pool(hidden, mask, self.pooling)
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """(N, T, D) -> (N, D): the first position, or the mean over the real ones."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    weight = mask.unsqueeze(-1).to(hidden.dtype)  # (N, T, 1)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention without biases; (B, L, d) -> (B, L, d)."""
+
+    def __init__(self, config: TransRecConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(config.dim, config.dim, bias=False) for _ in range(4)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Attend where `mask` (B, 1, L, L) bool is True."""
+        b, length, d = x.size()
+        q, k, v = (
+            f(x).view(b, length, self.heads, d // self.heads).transpose(1, 2)  # (B, H, L, d/H)
+            for f in (self.query, self.key, self.value)
+        )
+        p = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        return self.out(y.transpose(1, 2).reshape(b, length, d))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """One post-LayerNorm transformer block. An adapter attaches behind either dropout."""
+
+    def __init__(self, config: TransRecConfig) -> None:
+        super().__init__()
+        self.mha = SelfAttention(config)
+        self.mha_dropout = nn.Dropout(config.dropout)
+        self.mha_norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.ffn = nn.Sequential(
+            nn.Linear(config.dim, 4 * config.dim), nn.ReLU(), nn.Linear(4 * config.dim, config.dim)
+        )
+        self.ffn_dropout = nn.Dropout(config.dropout)
+        self.ffn_norm = nn.LayerNorm(config.dim, eps=1e-6)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, d) -> (B, L, d)."""
+        x = self.mha_norm(x + self.mha_dropout(self.mha(x, mask)))
+        return self.ffn_norm(x + self.ffn_dropout(self.ffn(x)))  # type: ignore[no-any-return]
+
+
+class UserEncoder(nn.Module):
+    """Item vectors of a history -> one user state a position; 100,864 parameters at L = 20."""
+
+    def __init__(self, config: TransRecConfig) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(config.length, config.dim)
+        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.apply(init_xavier)
+
+    def forward(self, e: Tensor, real: Tensor) -> Tensor:
+        """(B, L, d) item vectors, (B, L) bool `real` -> (B, L, d) states; position t sees only <= t."""
+        x = self.dropout(self.norm(e + self.positions.weight))
+        mask = attention_mask(real)
+        for block in self.blocks:
+            x = block(x, mask)
+        return x
+
+
+def attention_mask(real: Tensor) -> Tensor:
+    """(B, L) bool -> (B, 1, L, L): causal and key is real. A padding query sees itself, to stay finite."""
+    length = real.size(1)
+    causal = torch.ones(length, length, dtype=torch.bool, device=real.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=real.device)
+    return ((causal & real.unsqueeze(1)) | itself).unsqueeze(1)
+
+
+class TransRec(nn.Module):
+    """The whole model: `items` encodes content, `users` encodes histories of encoded items."""
+
+    def __init__(self, encoder: nn.Module, config: TransRecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.item_encoder = ItemEncoder(encoder, config.pooling)
+        self.dtl = nn.Linear(self.item_encoder.width, config.dim)
+        init_xavier(self.dtl)
+        self.user_encoder = UserEncoder(config)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """DTL, eq. 2: (N, D) -> (N, d)."""
+        return F.gelu(self.dtl(pooled))
+
+    def items(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Tokens (N, T) and their mask (N, T) -> item vectors (N, d)."""
+        return self.project(self.item_encoder(input_ids, mask))
+
+    def users(self, e: Tensor, real: Tensor) -> Tensor:
+        """Item vectors (B, L, d) and (B, L) bool -> user states (B, L, d); score = state . item."""
+        return self.user_encoder(e, real)  # type: ignore[no-any-return]
+
+
+def init_xavier(module: nn.Module) -> None:
+    """xavier_normal on a Linear's or Embedding's weight, zero on its bias."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.xavier_normal_(module.weight)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def build_encoder(config: Any) -> nn.Module:
+    """An untrained encoder of a transformers config, without the pooler that TransRec never uses."""
+    from transformers import AutoModel
+
+    return AutoModel.from_config(config, add_pooling_layer=False)  # type: ignore[no-any-return]

@@ -1,0 +1,72 @@
+"""Channels: one catalogue with its interactions and adapters each."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.core.clock import now
+from app.core.errors import Conflict, Invalid
+from app.core.ids import new_id
+from app.core.names import NAME_PATTERN, is_name
+from app.store.db import insert_into
+from app.store.tables import Alias, Channel, Release
+
+CHAMPION = "champion"
+"""The alias that points at the release that answers requests."""
+
+
+def create_channel(
+    s: Session, tenant_id: str, name: str, description: str, backbone_fingerprint: str
+) -> Channel:
+    """Create a channel whose champion is version 0, the bare backbone.
+
+    Raises `Invalid` for a bad name and `Conflict` for one that the tenant has already.
+    """
+    if not is_name(name):
+        raise Invalid(f"A channel's name must match {NAME_PATTERN}; {name[:80]!r} does not.", field="name")
+    row = {
+        "id": new_id("chn"),
+        "tenant_id": tenant_id,
+        "name": name,
+        "description": description,
+        "generation": 0,
+        "next_version": 1,
+        "created_at": now(),
+    }
+    created = insert_into(s, Channel).values(row).on_conflict_do_nothing(index_elements=["tenant_id", "name"])
+    channel: Channel | None = s.scalar(select(Channel).from_statement(created.returning(Channel)))
+    if channel is None:
+        raise Conflict(f"There is a channel {name!r} already. Choose another name, or use that channel.")
+    _point_at_backbone(s, channel.id, backbone_fingerprint)
+    return channel
+
+
+def _point_at_backbone(s: Session, channel_id: str, fingerprint: str) -> None:
+    release = Release(
+        id=new_id("rel"),
+        channel_id=channel_id,
+        version=0,
+        adapter_id=None,
+        backbone_fingerprint=fingerprint,
+        created_at=now(),
+    )
+    s.add(release)
+    s.flush()
+    s.add(Alias(channel_id=channel_id, alias=CHAMPION, release_id=release.id))
+    s.flush()
+
+
+def list_channels(s: Session, tenant_id: str) -> Sequence[Channel]:
+    """Return a tenant's channels by name."""
+    return s.scalars(select(Channel).where(Channel.tenant_id == tenant_id).order_by(Channel.name)).all()
+
+
+def bump_generation(s: Session, channel_id: str) -> None:
+    """Tell every server process that the channel's catalogue, interactions or champion changed."""
+    s.execute(update(Channel).where(Channel.id == channel_id).values(generation=Channel.generation + 1))
+
+
+def generations(s: Session) -> dict[str, int]:
+    """Return the generation of every channel of every tenant, by channel id."""
+    return dict(s.execute(select(Channel.id, Channel.generation)).all())

@@ -1,0 +1,78 @@
+"""Interactions: which user met which item, when."""
+
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.store.chunks import chunked
+from app.store.db import insert_into
+from app.store.tables import Interaction
+
+_CHUNK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionRow:
+    """A user met an item; `timestamp` is in milliseconds since 1970, UTC."""
+
+    user_id: str
+    item_id: str
+    timestamp: int
+
+
+def append_interactions(s: Session, channel_id: str, rows: list[InteractionRow]) -> int:
+    """Add interactions, but none twice; returns how many were new.
+
+    It does not check that the items are in the catalogue: see `app.store.catalog.get_items`.
+    """
+    insert = insert_into(s, Interaction).on_conflict_do_nothing(
+        index_elements=["channel_id", "user_id", "item_id", "timestamp"]
+    )
+    # The rows that come back are counted: PostgreSQL's driver gives no count for many rows at once.
+    statement = insert.returning(Interaction.seq)
+    inserted = 0
+    for chunk in chunked(rows, _CHUNK):
+        new = s.scalars(statement, [asdict(row) | {"channel_id": channel_id} for row in chunk])
+        inserted += len(new.all())
+    return inserted
+
+
+def history(s: Session, channel_id: str, user_id: str, limit: int | None = None) -> list[str]:
+    """Return the item ids that a user met, oldest first; with `limit` only the newest so many."""
+    query = (
+        select(Interaction.item_id)
+        .where(Interaction.channel_id == channel_id, Interaction.user_id == user_id)
+        .order_by(Interaction.timestamp.desc(), Interaction.seq.desc())
+        .limit(limit)
+    )
+    return list(reversed(s.scalars(query).all()))
+
+
+def sequences(s: Session, channel_id: str) -> dict[str, list[str]]:
+    """Return the item ids that each user met, oldest first, by user id."""
+    query = (
+        select(Interaction.user_id, Interaction.item_id)
+        .where(Interaction.channel_id == channel_id)
+        .order_by(Interaction.user_id, Interaction.timestamp, Interaction.seq)
+    )
+    users: dict[str, list[str]] = {}
+    for user_id, item_id in s.execute(query.execution_options(yield_per=_CHUNK)):
+        users.setdefault(user_id, []).append(item_id)
+    return users
+
+
+def popularity(s: Session, channel_id: str) -> dict[str, int]:
+    """Return the number of interactions of each item that has any, by item id."""
+    query = (
+        select(Interaction.item_id, func.count())
+        .where(Interaction.channel_id == channel_id)
+        .group_by(Interaction.item_id)
+    )
+    return dict(s.execute(query).all())
+
+
+def count_interactions(s: Session, channel_id: str) -> int:
+    """Return how many interactions the channel has."""
+    query = select(func.count()).select_from(Interaction).where(Interaction.channel_id == channel_id)
+    return s.scalar(query) or 0

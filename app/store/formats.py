@@ -1,0 +1,185 @@
+"""Rows out of a CSV, JSONL or Parquet file, one at a time; a bad one never stops the rest."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from app.core.errors import Invalid
+from app.store.lines import BadLine, read_lines
+from app.store.parquet import read_parquet
+
+Row = dict[str, Any]
+MAX_BYTES = 16 * 1024**3
+_MAX_ROW_CHARS = 1024**2  # a CSV row may span lines, but not the whole file
+
+
+class Format(StrEnum):
+    """The file formats of imports."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What a file must have: one of each group in `required`. Without `extra` all else is left out."""
+
+    required: tuple[tuple[str, ...], ...]
+    extra: bool
+
+    def check(self, names: list[str]) -> None:
+        """Raise `Invalid` when a column is missing or there twice."""
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise Invalid(f"The file has more than one column {twice[0]!r}. Rename one of them.")
+        for group in self.required:
+            if not set(group) & set(names):
+                raise Invalid(f"The file has no column {' or '.join(group)!r}; it has: {_some(names)}.")
+
+    def wanted(self, names: list[str]) -> list[str]:
+        """Return those of the columns that are to be read."""
+        known = {name for group in self.required for name in group}
+        return [name for name in names if self.extra or name in known]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(name[:80] for name in names[:20]) or "none"
+
+
+def read_rows(
+    path: Path,
+    format: Format,  # noqa: A002 - the word for it
+    columns: Columns,
+    *,
+    gzipped: bool = False,
+    max_line_bytes: int = 1024**2,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[tuple[int, Row | str]]:
+    """Yield (line number, row), or (line number, reason) for a line that cannot be read.
+
+    Lines count from 1, the header of a CSV file included; in Parquet it is the row's number. Raises
+    `Invalid` when the file as a whole is wrong, `TooLarge` when it unpacks to over `max_bytes`.
+    """
+    if format is Format.PARQUET:
+        if gzipped:
+            raise Invalid("Parquet is compressed inside. Send the file without gzip.")
+        yield from read_parquet(path, columns.check, columns.wanted)
+        return
+    lines = read_lines(path, gzipped, max_line_bytes, max_bytes)
+    yield from _read_csv(lines, columns) if format is Format.CSV else _read_jsonl(lines)
+
+
+def _read_jsonl(lines: Iterator[tuple[int, str | BadLine]]) -> Iterator[tuple[int, Row | str]]:
+    empty = True
+    for number, line in lines:
+        if isinstance(line, BadLine):
+            yield number, line.reason
+        elif line.strip():
+            yield number, _parse_json(line)
+        else:
+            continue
+        empty = False
+    if empty:
+        raise Invalid("The file is empty. Send at least one line.")
+
+
+def _parse_json(line: str) -> Row | str:
+    try:
+        row = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return f"the line is not JSON: {error}"[:200]
+    return row if isinstance(row, dict) else "the line is not a JSON object"
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+class _CsvLines:
+    """The usable lines for the csv module, which may take several for one row; bad ones set aside."""
+
+    def __init__(self, lines: Iterator[tuple[int, str | BadLine]]) -> None:
+        self._lines = lines
+        self._row_chars = 0
+        self.number = 0
+        self.bad: list[BadLine] = []
+
+    def __iter__(self) -> "_CsvLines":
+        return self
+
+    def __next__(self) -> str:
+        if self._row_chars > _MAX_ROW_CHARS:
+            raise csv.Error("field limit of the row")
+        while True:
+            self.number, line = next(self._lines)
+            if not isinstance(line, BadLine):
+                self._row_chars += len(line)
+                return line
+            self.bad.append(line)
+
+    def begin_row(self) -> int:
+        """Return the number of the next line."""
+        self._row_chars = 0
+        return self.number + 1
+
+    def row_start(self, start: int) -> int:
+        """Return where the row begins: after the bad lines that were passed over on the way to it."""
+        return max([start, *(bad.number + 1 for bad in self.bad if bad.number < self.number)])
+
+    def take_bad(self) -> Iterator[tuple[int, str]]:
+        while self.bad:
+            bad = self.bad.pop(0)
+            yield bad.number, bad.reason
+
+
+def _read_csv(
+    lines: Iterator[tuple[int, str | BadLine]], columns: Columns
+) -> Iterator[tuple[int, Row | str]]:
+    source = _CsvLines(lines)
+    reader = csv.reader(source, strict=True)
+    header = _csv_header(reader, source)
+    columns.check(header)
+    wanted = set(columns.wanted(header))
+    while True:
+        start = source.begin_row()
+        try:
+            fields = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            start = source.row_start(start)
+            yield from source.take_bad()
+            yield start, _csv_reason(error)
+            continue
+        start = source.row_start(start)
+        yield from source.take_bad()
+        if len(fields) == len(header):
+            yield start, {name: field for name, field in zip(header, fields, strict=True) if name in wanted}
+        elif fields:
+            yield start, f"the line has {len(fields)} fields, the header has {len(header)}"
+    yield from source.take_bad()
+
+
+def _csv_header(reader: Iterator[list[str]], source: _CsvLines) -> list[str]:
+    try:
+        header = next(reader)
+    except StopIteration:
+        header = []
+    except csv.Error as error:
+        raise Invalid(f"The header cannot be read: {_csv_reason(error)}.") from error
+    if source.bad:
+        raise Invalid(f"The header cannot be read: {source.bad[0].reason}.")
+    if not header:
+        raise Invalid("The file is empty. Send a header line and at least one row.")
+    return [name.strip() for name in header]
+
+
+def _csv_reason(error: csv.Error) -> str:
+    if "field limit" in str(error) or "end of data" in str(error):
+        return "a quote is never closed, or a field is too long"
+    return f"the line is not CSV: {error}"

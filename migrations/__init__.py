@@ -1,0 +1,1 @@
+"""The database's schema, step by step (Alembic, run in code by app.store.db)."""

@@ -1,0 +1,97 @@
+"""Sessions, locks and the migration."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from app.core.errors import Unavailable
+from app.store.db import Database
+from app.store.tables import Base
+from app.store.tenants import create_tenant, list_tenants
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def empty(request: pytest.FixtureRequest) -> Iterator[Database]:
+    database = Database(request.getfixturevalue(request.param))
+    yield database
+    database.dispose()
+
+
+def test_migration_gives_exactly_the_tables(empty: Database) -> None:
+    empty.migrate()
+    with empty.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_migrating_twice_and_at_once_is_safe(empty: Database) -> None:
+    others = [Database(empty.engine.url.render_as_string(hide_password=False)) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(Database.migrate, others))
+    empty.migrate()
+    for other in others:
+        other.dispose()
+    with empty.session() as s:
+        create_tenant(s, "acme")
+
+
+def test_error_rolls_back(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.session() as s:
+        create_tenant(s, "acme")
+        raise RuntimeError
+    with database.read() as s:
+        assert list_tenants(s) == []
+
+
+def test_read_session_keeps_nothing(database: Database) -> None:
+    with database.read() as s:
+        create_tenant(s, "acme")
+    with database.read() as s:
+        assert list_tenants(s) == []
+
+
+def test_sqlite_pragmas(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    with database.read() as s:
+        assert s.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert s.scalar(text("PRAGMA foreign_keys")) == 1
+        assert s.scalar(text("PRAGMA busy_timeout")) == 30_000
+        assert s.scalar(text("PRAGMA synchronous")) == 1
+    database.dispose()
+
+
+def test_read_then_write_never_fails_half_way(database: Database) -> None:
+    """Two sessions that read first and write then wait for each other instead of failing."""
+    barrier = threading.Barrier(2)
+
+    def work(name: str) -> None:
+        barrier.wait()
+        with database.session() as s:
+            list_tenants(s)
+            create_tenant(s, name)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, ["one", "two"]))
+    with database.read() as s:
+        assert [tenant.name for tenant in list_tenants(s)] == ["one", "two"]
+
+
+def test_no_server_is_unavailable(tmp_path: Path) -> None:
+    database = Database(f"postgresql+psycopg://nobody@/none?host={tmp_path}")
+    with pytest.raises(Unavailable, match="Try again"), database.session() as s:
+        s.execute(text("SELECT 1"))
+    with pytest.raises(Unavailable):
+        database.migrate()
+    database.dispose()
+
+
+def test_unreadable_sqlite_is_unavailable(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}")
+    with pytest.raises(Unavailable), database.read() as s:
+        s.execute(text("SELECT 1"))
+    database.dispose()

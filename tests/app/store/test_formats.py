@@ -1,0 +1,152 @@
+"""Rows out of files, good and bad."""
+
+import gzip
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.core.errors import Invalid, TooLarge
+from app.store.formats import Columns, Format, read_rows
+
+COLUMNS = Columns(required=(("id",), ("text", "title")), extra=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "file"
+
+
+def rows(path: Path, kind: Format, content: bytes | None = None, **options: Any) -> list[Any]:
+    if content is not None:
+        path.write_bytes(content)
+    return list(read_rows(path, kind, options.pop("columns", COLUMNS), **options))
+
+
+def test_csv(path: Path) -> None:
+    content = b'\xef\xbb\xbfid,text,more\r\n1,"a, ""b""\nc",x\r\n\r\n2,\xc3\xa4,y\r\n'
+    assert rows(path, Format.CSV, content) == [
+        (2, {"id": "1", "text": 'a, "b"\nc'}),
+        (5, {"id": "2", "text": "ä"}),
+    ]
+
+
+def test_csv_with_all_columns(path: Path) -> None:
+    columns = Columns(COLUMNS.required, extra=True)
+    assert rows(path, Format.CSV, b"id,title,x\n1,a,b", columns=columns) == [
+        (2, {"id": "1", "title": "a", "x": "b"})
+    ]
+
+
+def test_bad_csv_lines_do_not_stop_the_rest(path: Path) -> None:
+    content = b'id,text\n1\n2,b,c\n\xff,d\n4,e\0\n5,"f"g\n6,' + b"x" * 200 + b"\n7,ok\n"
+    found = rows(path, Format.CSV, content, max_line_bytes=100)
+    assert found == [
+        (2, "the line has 1 fields, the header has 2"),
+        (3, "the line has 3 fields, the header has 2"),
+        (4, "the line is not UTF-8 (byte 1)"),
+        (5, "the line holds a NUL byte"),
+        (6, "the line is not CSV: ',' expected after '\"'"),
+        (7, "the line is longer than 100 bytes"),
+        (8, {"id": "7", "text": "ok"}),
+    ]
+
+
+def test_open_quote_is_reported_and_bounded(path: Path) -> None:
+    assert rows(path, Format.CSV, b'id,text\n1,a\n2,"b\n3,c\n')[1:] == [
+        (3, "a quote is never closed, or a field is too long")
+    ]
+    found = rows(path, Format.CSV, b'id,text\n1,"b\n' + b"2,c\n" * 100_000)
+    assert found[0] == (2, "a quote is never closed, or a field is too long")
+    assert found[-1] == (100_002, {"id": "2", "text": "c"})
+
+
+def test_a_row_of_many_lines_is_bounded(path: Path) -> None:
+    found = rows(path, Format.CSV, b'id,text\n1,"' + b'x\n","' * 400_000)
+    assert found[0] == (2, "a quote is never closed, or a field is too long")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"id,other\n1,2\n", "no column 'text or title'; it has: id, other"),
+        (b"id,text,id\n", "more than one column 'id'"),
+        (b"id,\xff\n", "header cannot be read: the line is not UTF-8"),
+        (b'id,"text\n1,a\n', "header cannot be read: a quote"),
+        (b"PAR1\0\0", "NUL"),
+    ],
+)
+def test_bad_csv_headers(path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(Invalid, match=reason):
+        rows(path, Format.CSV, content)
+
+
+def test_jsonl(path: Path) -> None:
+    content = (
+        b'{"id": 1, "text": "\xc3\xa4"}\n\n[]\n{"id": \nnull\n{"id": NaN}\n\xff\n' + b"[" * 5000 + b"\n{}"
+    )
+    found = rows(path, Format.JSONL, content)
+    assert [number for number, _ in found] == [1, 3, 4, 5, 6, 7, 8, 9]
+    assert found[0] == (1, {"id": 1, "text": "ä"})
+    assert found[1] == (3, "the line is not a JSON object")
+    assert found[2][1].startswith("the line is not JSON: ")
+    assert found[4][1] == "the line is not JSON: NaN is not a JSON number"
+    assert found[5][1] == "the line is not UTF-8 (byte 1)"
+    assert isinstance(found[6][1], str)
+    assert found[7] == (9, {})
+
+
+def test_empty_jsonl(path: Path) -> None:
+    with pytest.raises(Invalid, match="is empty"):
+        rows(path, Format.JSONL, b"\n\n")
+
+
+def test_gzip(path: Path) -> None:
+    packed = gzip.compress(b"id,text\n1,a\n")
+    assert rows(path, Format.CSV, packed, gzipped=True) == [(2, {"id": "1", "text": "a"})]
+    for broken in (packed[:-12], b"id,text\n1,a\n", packed[:12] + b"\xff" * 20):
+        with pytest.raises(Invalid, match="not a whole gzip file"):
+            rows(path, Format.CSV, broken, gzipped=True)
+
+
+def test_gzip_bomb(path: Path) -> None:
+    bomb = gzip.compress(b"0" * 5_000_000)
+    with pytest.raises(TooLarge, match="unpacks to more than 1000000 bytes"):
+        rows(path, Format.JSONL, bomb, gzipped=True, max_bytes=1_000_000)
+
+
+def test_parquet(path: Path) -> None:
+    table = pa.table(
+        {"id": list(range(4500)), "text": pa.array(["a"] * 4500).dictionary_encode(), "more": [1] * 4500}
+    )
+    pq.write_table(table, path)
+    found = rows(path, Format.PARQUET)
+    assert found[0] == (1, {"id": 0, "text": "a"})
+    assert found[-1] == (4500, {"id": 4499, "text": "a"})
+
+
+def test_parquet_nanoseconds(path: Path) -> None:
+    moments = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    pq.write_table(pa.table({"id": moments, "text": ["a"]}), path)
+    assert rows(path, Format.PARQUET) == [
+        (1, {"id": datetime(2023, 11, 14, 22, 13, 20, 123_456), "text": "a"})
+    ]
+
+
+def test_bad_parquet(path: Path) -> None:
+    with pytest.raises(Invalid, match="not readable as Parquet"):
+        rows(path, Format.PARQUET, b"id,text\n1,a\n")
+    pq.write_table(pa.table({"id": ["a"]}), path)
+    with pytest.raises(Invalid, match="no column 'text or title'"):
+        rows(path, Format.PARQUET)
+    with pytest.raises(Invalid, match="without gzip"):
+        rows(path, Format.PARQUET, gzipped=True)
+    pq.write_table(pa.table({"id": ["a"] * 1000, "text": ["b"] * 1000}), path)
+    whole = path.read_bytes()
+    with pytest.raises(Invalid):
+        rows(path, Format.PARQUET, whole[: len(whole) // 2])

@@ -1,0 +1,79 @@
+"""Tenants and keys."""
+
+import pytest
+
+from app.core.errors import Conflict, Invalid, NotFound, Unauthorized
+from app.store import tenants
+from app.store.db import Database
+
+
+def test_tenants(database: Database) -> None:
+    with database.session() as s:
+        acme = tenants.create_tenant(s, "acme")
+        tenants.create_tenant(s, "aaa")
+    with database.read() as s:
+        assert tenants.get_tenant(s, "acme").id == acme.id
+        assert [tenant.name for tenant in tenants.list_tenants(s)] == ["aaa", "acme"]
+        with pytest.raises(NotFound, match="'nope'"):
+            tenants.get_tenant(s, "nope")
+
+
+@pytest.mark.parametrize("name", ["", "Acme", "-a", "a b", "a" * 64, "a\n", "ä"])
+def test_bad_tenant_names(database: Database, name: str) -> None:
+    with pytest.raises(Invalid, match="must match"), database.session() as s:
+        tenants.create_tenant(s, name)
+
+
+def test_tenant_name_is_taken(database: Database) -> None:
+    with database.session() as s:
+        tenants.create_tenant(s, "acme")
+        with pytest.raises(Conflict):
+            tenants.create_tenant(s, "acme")
+
+
+def test_key_life(database: Database) -> None:
+    with database.session() as s:
+        acme = tenants.create_tenant(s, "acme").id
+        other = tenants.create_tenant(s, "other").id
+        key, secret = tenants.create_key(s, acme, "writer", "ci")
+    assert secret.startswith("tr_") and key.prefix == secret[:8] and secret not in key.hash
+    with database.read() as s:
+        expected = tenants.Principal(key.id, tenants.Role.WRITER, acme, "ci")
+        assert tenants.authenticate(s, secret) == expected
+        assert [found.id for found in tenants.list_keys(s, acme)] == [key.id]
+        assert tenants.list_keys(s, None) == []
+    with database.session() as s:
+        for wrong in (None, other):
+            with pytest.raises(NotFound):
+                tenants.revoke_key(s, wrong, key.id)
+        tenants.revoke_key(s, acme, key.id)
+    with database.read() as s, pytest.raises(Unauthorized):
+        tenants.authenticate(s, secret)
+
+
+def test_wrong_key(database: Database) -> None:
+    with database.read() as s, pytest.raises(Unauthorized) as caught:
+        tenants.authenticate(s, "tr_wrong")
+    assert "tr_wrong" not in caught.value.message
+
+
+def test_bad_roles(database: Database) -> None:
+    with database.session() as s:
+        acme = tenants.create_tenant(s, "acme").id
+        with pytest.raises(Invalid, match="reader, writer, operator"):
+            tenants.create_key(s, acme, "king", "")
+        with pytest.raises(Invalid, match="Name a tenant"):
+            tenants.create_key(s, None, "reader", "")
+
+
+def test_operator_key_is_put_once_and_stays_revoked(database: Database) -> None:
+    for _ in range(2):
+        with database.session() as s:
+            tenants.ensure_operator_key(s, "a-long-bootstrap-key")
+    with database.session() as s:
+        principal = tenants.authenticate(s, "a-long-bootstrap-key")
+        assert (principal.role, principal.tenant_id) == ("operator", None)
+        tenants.revoke_key(s, None, principal.key_id)
+        tenants.ensure_operator_key(s, "a-long-bootstrap-key")
+        with pytest.raises(Unauthorized):
+            tenants.authenticate(s, "a-long-bootstrap-key")

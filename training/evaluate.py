@@ -1,0 +1,79 @@
+"""Full-ranking evaluation: every item of the catalogue is ranked, the user's own history is left out.
+
+The target itself is never left out (the published protocol drops it where it stands in the history).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.model.encode import device_of, encode_histories
+from app.model.transrec import TransRec
+from training.dataset import Corpus, Stage
+from training.metrics import Metrics, expected_ranks, summarize, to_numpy
+
+CHUNK = 256  # users scored at once: 256 x 100k items x 4 bytes = 100 MB
+
+Scorer = Callable[[NDArray[np.int64]], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All users, and the slice whose target never occurs in training (only content can hit those)."""
+
+    overall: Metrics
+    cold: Metrics
+
+    def as_dict(self) -> dict[str, float]:
+        """Flat, for rows and reports."""
+        return self.overall.as_dict() | {f"cold_{k}": v for k, v in self.cold.as_dict().items()}
+
+
+def evaluate(corpus: Corpus, stage: Stage, score: Scorer, max_users: int | None = None) -> Evaluation:
+    """`score` maps user numbers (C,) to scores (C, n_items)."""
+    targets = corpus.targets(stage)
+    users = _sample(len(targets), max_users)
+    ranks = []
+    for start in range(0, len(users), CHUNK):
+        chunk = users[start : start + CHUNK]
+        scores, target = score(chunk), torch.from_numpy(targets[chunk])
+        mask = torch.zeros(scores.shape, dtype=torch.bool)
+        for i, user in enumerate(chunk):
+            mask[i, corpus.history(user, stage)] = True
+        mask.scatter_(1, target.unsqueeze(1), False)
+        scores = scores.masked_fill(mask.to(scores.device), -torch.inf)
+        ranks.append(expected_ranks(scores, target.to(scores.device)))
+    all_ranks = to_numpy(ranks)
+    return Evaluation(summarize(all_ranks), summarize(all_ranks[corpus.train_counts()[targets[users]] == 0]))
+
+
+def evaluate_model(
+    model: TransRec, corpus: Corpus, stage: Stage, vectors: NDArray[np.float32], max_users: int | None = None
+) -> Evaluation:
+    """`vectors` (distinct texts, d): items that share a text share a score, to the last bit."""
+    device = device_of(model)
+    table, of_item = torch.from_numpy(vectors).to(device), torch.from_numpy(corpus.texts.of_item).to(device)
+
+    def score(users: NDArray[np.int64]) -> Tensor:
+        histories = [corpus.texts.of_item[corpus.history(u, stage)].tolist() for u in users]
+        states = torch.from_numpy(encode_histories(model, table, histories)).to(device)
+        return (states @ table.T)[:, of_item]
+
+    return evaluate(corpus, stage, score, max_users)
+
+
+def evaluate_popularity(corpus: Corpus, stage: Stage, max_users: int | None = None) -> Evaluation:
+    """The baseline that a channel must beat: the same training counts for everybody."""
+    counts = torch.from_numpy(corpus.train_counts()).double()
+    return evaluate(corpus, stage, lambda users: counts.expand(len(users), -1), max_users)
+
+
+def _sample(n: int, most: int | None) -> NDArray[np.int64]:
+    """All of n users, or `most` of them, the same ones each time."""
+    if most is None or n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).permutation(n)[:most])

@@ -1,0 +1,82 @@
+"""Fine-tuning: a channel's corpus and the frozen backbone -> the channel's adapter, evaluated."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from app.model.adapters import AdapterConfig, attach, extract, freeze_all_but, tensors
+from app.model.backbone import Backbone
+from app.model.encode import Progress, encode_items
+from app.model.inputs import TokenTable, tokenize
+from app.model.transrec import TransRec
+from training.dataset import Corpus, Stage
+from training.evaluate import Evaluation, evaluate_model, evaluate_popularity
+from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
+from training.towers import TokenTower
+
+
+class TrainingConfig(BaseModel):
+    """What a training job is asked to do; every field has a default that suits a new channel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    fit: FitConfig = Field(default_factory=FitConfig)
+    promote: bool = Field(True, description="make it champion when it passes the gate")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained on and measured against: one channel on one backbone, tokenised once."""
+
+    backbone: Backbone
+    corpus: Corpus
+    tokens: TokenTable
+
+    def evaluate(self, model: TransRec, stage: Stage, on_encode: Progress | None = None) -> Evaluation:
+        """Encode the catalogue with `model` and rank all of it."""
+        return evaluate_model(model, self.corpus, stage, encode_items(model, self.tokens, on_encode))
+
+    def popularity(self, stage: Stage) -> Evaluation:
+        """The baseline without a model."""
+        return evaluate_popularity(self.corpus, stage)
+
+
+def subject(backbone: Backbone, corpus: Corpus) -> Subject:
+    """Tokenise the corpus for the backbone."""
+    length = backbone.model.config.max_tokens
+    return Subject(backbone, corpus, tokenize(backbone.tokenizer, corpus.texts.texts, length))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best epoch's weights by site name, that model, its item vectors by distinct text, the curve."""
+
+    weights: dict[str, Tensor]
+    model: TransRec
+    vectors: NDArray[np.float32]
+    state: FitState
+
+
+def finetune(
+    on: Subject,
+    config: TrainingConfig,
+    on_step: OnStep | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Trained:
+    """Train the adapter that `config` asks for. The backbone's own tensors are never written."""
+    torch.manual_seed(config.fit.seed)  # the adapter's first weights
+    model = attach(on.backbone.model, config.adapter)
+    trainable = tensors(model, config.adapter)
+    freeze_all_but(model, trainable)
+    tower = TokenTower(model, on.tokens)
+    run = Run(model, trainable, [on.corpus], [tower], config.fit)
+    state = run.fit(on_step, checkpoints)
+    model.requires_grad_(False)
+    return Trained(extract(model, config.adapter), model, tower.catalogue(), state)
+
+

@@ -1,0 +1,231 @@
+"""The training loop: one for adapters and for pretraining. What is trained is a dict of named tensors."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from app.model.encode import device_of
+from app.model.losses import in_batch_softmax, sasrec_bce
+from app.model.transrec import TransRec
+from training.dataset import Batch, Corpus, epoch_batches, steps_per_epoch
+from training.evaluate import Evaluation, evaluate_model
+from training.towers import Tower
+
+
+class FitConfig(BaseModel):
+    """Knobs of one run; the defaults are those of a channel adapter on a small encoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objective: Literal["in_batch", "sasrec"] = "in_batch"
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    batch_users: int = Field(32, ge=1, le=4096, description="users a step")
+    max_epochs: int = Field(20, ge=1, le=1000)
+    patience: int = Field(3, ge=1, description="epochs without a better validation HR@10 before stopping")
+    max_seconds: float = Field(3600, gt=0, description="stop after this time and keep the best epoch")
+    eval_users: int | None = Field(None, ge=1, description="validate on a fixed sample of users")
+    checkpoint_seconds: float = Field(20, ge=0)
+    seed: int = 0
+
+
+@dataclass
+class FitState:
+    """Where a run stands: all that is needed, beside the tensors, to go on from here."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    best: float = -1.0
+    bad_epochs: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # of the running epoch
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step, for whoever watches."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+    curve: Sequence[dict[str, float]]
+
+
+class Checkpoints(Protocol):
+    """Where an interrupted run finds itself again."""
+
+    def load(self) -> tuple[FitState, dict[str, Tensor]] | None:
+        """The latest checkpoint, if any."""
+
+    def save(self, state: FitState, tensors: dict[str, Tensor]) -> None:
+        """Replace the latest checkpoint, whole or not at all."""
+
+
+OnStep = Callable[[StepReport], None]
+
+
+class Run:
+    """A model, what is trainable of it, and the data; `fit` takes it from its checkpoint to the end."""
+
+    def __init__(
+        self,
+        model: TransRec,
+        trainable: dict[str, nn.Parameter],
+        corpora: Sequence[Corpus],
+        towers: Sequence[Tower],
+        config: FitConfig,
+        rates: dict[str, float] | None = None,
+    ) -> None:
+        """`rates` gives some names a learning rate of their own."""
+        self.model, self.trainable, self.corpora, self.towers = model, trainable, corpora, towers
+        self.config, self.state = config, FitState()
+        self.optimizer = torch.optim.Adam(
+            [{"params": [p], "lr": (rates or {}).get(k, config.learning_rate)} for k, p in trainable.items()],
+            foreach=False,
+            fused=True,
+        )
+        self.best = self._weights()
+        self.log_q = [_log_share(corpus).to(device_of(model)) for corpus in corpora]
+
+    def fit(self, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None) -> FitState:
+        """Train until patience, epochs or time run out; the model ends with the best epoch's weights."""
+        if checkpoints and (found := checkpoints.load()):
+            self._restore(*found)
+        started, saved = time.monotonic() - self.state.seconds, time.monotonic()
+        while not self._finished():
+            for number, batch in enumerate(self._batches()):
+                if number < self.state.step:
+                    continue  # done before the interruption
+                self._step(batch, number)
+                self.state.seconds = time.monotonic() - started
+                if on_step:
+                    on_step(self._report())
+                if checkpoints and time.monotonic() - saved > self.config.checkpoint_seconds:
+                    checkpoints.save(self.state, self._snapshot())
+                    saved = time.monotonic()
+                if self.state.seconds > self.config.max_seconds:
+                    break
+            self._end_epoch()
+            if checkpoints:
+                checkpoints.save(self.state, self._snapshot())
+                saved = time.monotonic()
+        self._load(self.best)
+        self.model.eval()
+        return self.state
+
+    def validate(self) -> list[Evaluation]:
+        """Validation metrics of each corpus with the present weights."""
+        self.model.eval()
+        return [
+            evaluate_model(self.model, corpus, "validation", tower.catalogue(), self.config.eval_users)
+            for corpus, tower in zip(self.corpora, self.towers, strict=True)
+        ]
+
+    def _finished(self) -> bool:
+        s, c = self.state, self.config
+        return s.epoch >= c.max_epochs or s.bad_epochs >= c.patience or s.seconds > c.max_seconds
+
+    def _batches(self) -> Any:
+        return epoch_batches(self.corpora, self.config.batch_users, self.config.seed, self.state.epoch)
+
+    def _step(self, batch: Batch, number: int) -> None:
+        # Dropout is seeded by position, so a resumed run draws what the interrupted one would have drawn.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.state.epoch * 10_007 + number)
+        self.model.train()
+        self.model.item_encoder.eval()  # no dropout below the DTL: frozen layers stay exact and cacheable
+        loss = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.state.step = number + 1
+        self.state.losses.append(float(loss.detach()))
+
+    def _loss(self, batch: Batch) -> Tensor:
+        corpus, tower = self.corpora[batch.corpus], self.towers[batch.corpus]
+        device = device_of(self.model)
+        rows, target, real = (torch.from_numpy(a).to(device) for a in (batch.rows, batch.target, batch.real))
+        if self.config.objective == "sasrec":
+            return self._sasrec_loss(batch, rows, target, real)
+        texts, of_item = np.unique(corpus.texts.of_item[batch.items], return_inverse=True)
+        items = tower(texts)[torch.from_numpy(of_item).to(device)]  # (N, d)
+        states = self.model.users(items[rows], real)[real]  # (P, d)
+        user = torch.arange(len(rows), device=device).unsqueeze(1).expand_as(real)[real]  # (P,)
+        own = torch.zeros(len(rows), len(items), dtype=torch.bool, device=device)  # (B, N)
+        own[user, rows[real]] = own[user, target[real]] = True
+        log_q = self.log_q[batch.corpus][torch.from_numpy(batch.items).to(device)]
+        return in_batch_softmax(states, items, target[real], log_q, own[user])
+
+    def _sasrec_loss(self, batch: Batch, rows: Tensor, target: Tensor, real: Tensor) -> Tensor:
+        corpus, tower, device = self.corpora[batch.corpus], self.towers[batch.corpus], rows.device
+        rng = np.random.default_rng([self.config.seed, self.state.epoch, self.state.step])
+        negative = rng.integers(corpus.n_items, size=batch.rows.shape)
+        for i in range(len(negative)):  # redraw what stands in the user's own sequence
+            mine = batch.items[np.append(batch.rows[i], batch.target[i, -1:])[-(batch.real[i].sum() + 1) :]]
+            while (clash := np.isin(negative[i], mine)).any() and len(mine) < corpus.n_items:
+                negative[i, clash] = rng.integers(corpus.n_items, size=int(clash.sum()))
+        texts_in, texts_neg = corpus.texts.of_item[batch.items], corpus.texts.of_item[negative[batch.real]]
+        texts, inverse = np.unique(np.concatenate([texts_in, texts_neg]), return_inverse=True)
+        vectors = tower(texts)[torch.from_numpy(inverse).to(device)]
+        items, negatives = vectors[: len(texts_in)], vectors[len(texts_in) :]
+        states = self.model.users(items[rows], real)[real]
+        return sasrec_bce(states, items[target[real]], negatives)
+
+    def _end_epoch(self) -> None:
+        results = self.validate()
+        hr10 = float(np.mean([r.overall.hr10 for r in results]))
+        ndcg10 = float(np.mean([r.overall.ndcg10 for r in results]))
+        s = self.state
+        s.curve.append(
+            {"epoch": s.epoch, "loss": float(np.mean(s.losses)), "hr10": hr10, "ndcg10": ndcg10,
+             "seconds": round(s.seconds, 1)}
+        )  # fmt: skip
+        s.bad_epochs = 0 if hr10 > s.best else s.bad_epochs + 1
+        if hr10 > s.best:
+            s.best, self.best = hr10, self._weights()
+        s.epoch, s.step, s.losses = s.epoch + 1, 0, []
+
+    def _report(self) -> StepReport:
+        s = self.state
+        steps = steps_per_epoch(self.corpora, self.config.batch_users)
+        return StepReport(s.epoch, s.step, steps, s.losses[-1], s.seconds, s.curve)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: p.detach().cpu().clone() for k, p in self.trainable.items()}
+
+    def _load(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.trainable.items():
+                parameter.copy_(weights[name])
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        """Weights, best weights and Adam's moments under one flat naming."""
+        tensors = {f"now/{k}": v for k, v in self._weights().items()}
+        tensors |= {f"best/{k}": v for k, v in self.best.items()}
+        for name, parameter in self.trainable.items():
+            tensors |= {f"adam/{k}/{name}": v.cpu().clone() for k, v in self.optimizer.state[parameter].items()}
+        return tensors
+
+    def _restore(self, state: FitState, tensors: dict[str, Tensor]) -> None:
+        self.state = state
+        self._load({k[4:]: v for k, v in tensors.items() if k.startswith("now/")})
+        self.best = {k[5:]: v for k, v in tensors.items() if k.startswith("best/")}
+        for name, parameter in self.trainable.items():
+            self.optimizer.state[parameter] = {
+                k: tensors[f"adam/{k}/{name}"].to("cpu" if k == "step" else parameter.device)
+                for k in ("step", "exp_avg", "exp_avg_sq")
+                if f"adam/{k}/{name}" in tensors
+            }
+
+
+def _log_share(corpus: Corpus) -> Tensor:
+    """(N,) log of each item's share of the training interactions: the q_i of the logQ correction."""
+    counts = torch.from_numpy(corpus.train_counts()).double().clamp_min(1)
+    return (counts / counts.sum()).log().float()

@@ -1,0 +1,166 @@
+"""One training job from its row to its end: data -> adapter -> evaluation -> gate -> publishing."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from app.model import adapters
+from app.model.adapters import AdapterConfig
+from app.model.backbone import Backbone
+from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
+from app.model.snapshot import snapshot_to_bytes
+from app.model.transrec import TransRec
+from app.store import catalog, events, jobs, registry, releases, vectors
+from app.store.db import Database
+from app.store.jobs import JobState
+from app.store.tables import Adapter
+from training.dataset import Corpus, build_corpus
+from training.evaluate import Evaluation
+from training.finetune import Subject, Trained, TrainingConfig, finetune, subject
+from training.fit import StepReport
+from training.gate import Verdict, gate
+from training.lease import OWNER, JobCheckpoints, Lease
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the job measured: selection on validation, one look at the test split."""
+
+    validation: dict[str, Evaluation]
+    test: dict[str, Evaluation]
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the rows of the job and of the adapter."""
+        return {
+            "validation": {k: v.as_dict() for k, v in self.validation.items()},
+            "test": {k: v.as_dict() for k, v in self.test.items()},
+            "gate": {"passed": self.verdict.passed, "reason": self.verdict.reason},
+        }
+
+
+def work_on(db: Database, backbone: Backbone, lease: Lease, channel_id: str, config: TrainingConfig) -> bool:
+    """Train, measure, publish; returns whether the champion changed. Raises what `lease.check` raises."""
+    _phase(lease, "reading data")
+    on = subject(backbone, read_corpus(db, channel_id, backbone.model.config.length))
+    _phase(lease, "training", users=len(on.corpus.windows), items=on.corpus.n_items)
+    trained = finetune(on, config, lambda step: _on_step(lease, config, step), JobCheckpoints(db, lease.job_id))
+    _phase(lease, "evaluating")
+    report = _measure(db, on, channel_id, trained, lease)
+    lease.check()
+    return _publish(db, on, channel_id, config, trained, report, lease)
+
+
+def read_corpus(db: Database, channel_id: str, length: int) -> Corpus:
+    """The channel's items and interactions as they stand now."""
+    with db.read() as s:
+        items = {row.item_id: row.text for row in catalog.load_items(s, channel_id)}
+        sequences = events.sequences(s, channel_id)
+    known = {user: [i for i in sequence if i in items] for user, sequence in sequences.items()}
+    return build_corpus(channel_id, items, known, length)
+
+
+def champion_model(db: Database, backbone: Backbone, channel_id: str) -> TransRec:
+    """The model that answers now; the bare backbone when the champion was trained on another one."""
+    with db.read() as s:
+        release = releases.champion(s, channel_id)
+        if release.adapter_id is None or release.backbone_fingerprint != backbone.fingerprint:
+            return backbone.model
+        weights = registry.get_adapter(s, channel_id, release.version, with_weights=True).weights
+    tensors, config, _ = adapter_from_bytes(weights)
+    return adapters.load(backbone.model, config, tensors)
+
+
+def _measure(db: Database, on: Subject, channel_id: str, trained: Trained, lease: Lease) -> Report:
+    def note(done: int, total: int) -> None:
+        lease.progress = {**lease.progress, "encoded": done, "to_encode": total}
+        lease.check()
+
+    champion = champion_model(db, on.backbone, channel_id)
+    validation = {
+        "adapter": on.evaluate(trained.model, "validation", note),
+        "popularity": on.popularity("validation"),
+        "champion": on.evaluate(champion, "validation", note),
+    }
+    test = {
+        "adapter": on.evaluate(trained.model, "test", note),
+        "popularity": on.popularity("test"),
+        "zero_shot": on.evaluate(on.backbone.model, "test", note),
+    }
+    verdict = gate(validation["adapter"], validation["popularity"], validation["champion"])
+    return Report(validation, test, verdict)
+
+
+def _publish(
+    db: Database,
+    on: Subject,
+    channel_id: str,
+    config: TrainingConfig,
+    trained: Trained,
+    report: Report,
+    lease: Lease,
+) -> bool:
+    """Adapter, vectors, alias and the job's end: one transaction, all of it or nothing."""
+    measured = report.as_dict()
+    promote = report.verdict.passed and config.promote
+    with db.session() as s:
+        adapter = _register(s, on.backbone, channel_id, config.adapter, trained, measured, lease.job_id)
+        data = snapshot_to_bytes(on.corpus.texts.texts, trained.vectors)
+        vectors.save_vectors(s, channel_id, adapter.sha256, on.backbone.fingerprint, data)
+        if promote:
+            reason = f"training job {lease.job_id} passed the gate"
+            releases.promote(s, channel_id, adapter.version, actor="training", reason=reason)
+        result = measured | {"curve": trained.state.curve, "seconds": round(trained.state.seconds, 1)}
+        state = JobState.SUCCEEDED if report.verdict.passed else JobState.REJECTED
+        jobs.finish(s, lease.job_id, OWNER, state, result, adapter_version=adapter.version)
+    log.info("job %s: version %d, %s", lease.job_id, adapter.version, report.verdict.reason)
+    return promote
+
+
+def _register(
+    s: Any,
+    backbone: Backbone,
+    channel_id: str,
+    config: AdapterConfig,
+    trained: Trained,
+    measured: dict[str, Any],
+    job_id: str,
+) -> Adapter:
+    return registry.register(
+        s,
+        channel_id,
+        method=config.method,
+        config=config.model_dump(),
+        weights=adapter_to_bytes(trained.weights, config, backbone.fingerprint),
+        backbone_fingerprint=backbone.fingerprint,
+        metrics=measured,
+        source="training",
+        actor="training",
+        job_id=job_id,
+    )
+
+
+def _phase(lease: Lease, phase: str, **facts: Any) -> None:
+    lease.progress = {**lease.progress, "phase": phase, **facts}
+    lease.check()
+
+
+def _on_step(lease: Lease, config: TrainingConfig, step: StepReport) -> None:
+    """Progress a step: where the run stands, how long it may still take at most, the curve so far."""
+    done = step.epoch * step.steps + step.step
+    per_step = step.seconds / max(done, 1)
+    left = per_step * (config.fit.max_epochs * step.steps - done)
+    lease.progress = {
+        **lease.progress,
+        "epoch": step.epoch + 1,
+        "max_epochs": config.fit.max_epochs,
+        "step": step.step,
+        "steps": step.steps,
+        "loss": round(step.loss, 4),
+        "seconds": round(step.seconds, 1),
+        "at_most_seconds_left": round(min(left, config.fit.max_seconds - step.seconds), 1),
+        "curve": list(step.curve),
+    }
+    lease.check()
