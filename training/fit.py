@@ -25,6 +25,7 @@ class FitConfig(BaseModel):
 
     objective: Literal["in_batch", "sasrec"] = "in_batch"
     learning_rate: float = Field(1e-3, gt=0, le=1)
+    log_q: float = Field(1.0, ge=0, le=1, description="strength of the in-batch softmax's logQ correction")
     batch_users: int = Field(32, ge=1, le=4096, description="users a step")
     max_epochs: int = Field(20, ge=1, le=1000)
     patience: int = Field(3, ge=1, description="epochs without a better validation HR@10 before stopping")
@@ -160,7 +161,7 @@ class Run:
         user = torch.arange(len(rows), device=device).unsqueeze(1).expand_as(real)[real]  # (P,)
         own = torch.zeros(len(rows), len(items), dtype=torch.bool, device=device)  # (B, N)
         own[user, rows[real]] = own[user, target[real]] = True
-        log_q = self.log_q[batch.corpus][torch.from_numpy(batch.items).to(device)]
+        log_q = self.config.log_q * self.log_q[batch.corpus][torch.from_numpy(batch.items).to(device)]
         return in_batch_softmax(states, items, target[real], log_q, own[user])
 
     def _sasrec_loss(self, batch: Batch, rows: Tensor, target: Tensor, real: Tensor) -> Tensor:

@@ -1,0 +1,56 @@
+# Needs make and Python 3.11 or newer; everything else goes into .venv.
+PYTHON ?= python3
+ARGS ?=
+# A CPU-only machine whose package index offers only the CUDA build of torch: TORCH_INDEX=<URL of an index with CPU builds>
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+# Runs a quiet command and prints a dot every 2 seconds while it takes.
+WITH_DOTS = dots() { while sleep 2; do printf .; done; }; dots & pid=$$!; trap 'kill $$pid 2>/dev/null; echo' EXIT;
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench serve clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+install: $(STAMP) ## Create .venv with everything pinned (2 to 10 minutes, once)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed. Install it and name it: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "Installing into .venv, once: about 2 GB on disk, 2 to 10 minutes."
+	@echo "[1/3] virtual environment"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+	  { echo "Python's venv module is missing. Install it (Debian: python3-venv)." >&2; exit 1; }
+	@echo "[2/3] torch, the largest download"
+	@$(WITH_DOTS) $(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@echo "[3/3] everything else, and this project"
+	@$(WITH_DOTS) $(PIP) -e '.[dev]'
+	@touch $@
+	@echo "Installed."
+
+demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 6 minutes; ARGS=--help)
+	@$(BIN)/transrec demo $(ARGS)
+
+test: install ## All tests against real SQLite, PostgreSQL and Valkey (several minutes; ARGS="-k name")
+	@echo "Running all tests; the dots are progress, several minutes on two cores."
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install ## Lint, format, types, import order (about a minute)
+	@echo "[1/4] ruff check" && $(BIN)/ruff check .
+	@echo "[2/4] ruff format" && $(BIN)/ruff format --check .
+	@echo "[3/4] mypy, slow the first time" && $(BIN)/mypy
+	@echo "[4/4] import order" && $(BIN)/lint-imports
+
+bench: install ## Print performance figures (minutes; keep the machine idle)
+	@$(BIN)/python -m pytest -m benchmark -s $(ARGS)
+
+serve: install ## Run the service at http://127.0.0.1:8000 with its worker (ARGS="--port 0")
+	@$(BIN)/transrec serve $(ARGS)
+
+clean: ## Remove .venv, caches and build outputs; var/ with its data stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find app training migrations tests -name __pycache__ -type d -prune -exec rm -rf {} +

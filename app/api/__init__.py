@@ -1,0 +1,1 @@
+"""The HTTP API: dependencies, schemas, errors, and a router a noun."""

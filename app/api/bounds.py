@@ -1,0 +1,40 @@
+"""Bounds on what a request may bring: bytes of a JSON body, and no NUL in an address."""
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_JSON_BYTES = 1024**2
+UPLOADS = ("/imports", "/adapters")  # these count for themselves, against the settings
+
+
+class Bounds:
+    """ASGI middleware that ends the reading of a body at 1 MiB with a 413, except for uploads."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a counted body."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            # No database stores it, and PostgreSQL fails on it: such a thing is nowhere.
+            scope = {**scope, "path": "/nul", "raw_path": b"/nul", "query_string": b""}
+        bounded = not scope["path"].endswith(UPLOADS)
+        await self.app(scope, _counted(receive) if bounded else receive, send)
+
+
+def _counted(receive: Receive) -> Receive:
+    total = 0
+
+    async def counted() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > MAX_JSON_BYTES:
+            # FastAPI passes this kind of error on, while it reads a body.
+            raise HTTPException(413, f"The body has more than {MAX_JSON_BYTES} bytes. Send less at once.")
+        return message
+
+    return counted

@@ -1,0 +1,42 @@
+"""Health: is the process alive, can it answer."""
+
+from fastapi import APIRouter
+
+from app.api.deps import DatabaseDep, EngineDep, WakeDep
+from app.core.errors import Unavailable
+from app.store.channels import generations
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "live"}
+
+
+@router.get("/empty")
+async def empty() -> dict[str, str]:
+    """Answer with nothing: what a request costs before any work, for benchmarks."""
+    return {}
+
+
+@router.get("/ready")
+def ready(db: DatabaseDep, engine: EngineDep, wake: WakeDep) -> dict[str, object]:
+    """Say that every channel's champion is loaded; 503 names the channels that are missing.
+
+    Redis may be away: then releases follow at the next poll. `failing` names channels whose newest
+    release could not be loaded, while an older one goes on answering.
+    """
+    redis = "reachable" if wake.ping() else "unreachable"
+    try:
+        with db.read() as s:
+            known = generations(s)
+    except Unavailable as error:
+        raise Unavailable(error.message, database="unreachable", redis=redis) from error
+    failing = {channel_id: failure.reason for channel_id, failure in dict(engine.failures).items()}
+    state: dict[str, object] = {"database": "reachable", "redis": redis, "failing": failing}
+    missing = sorted(known.keys() - engine.live.keys())
+    if missing:
+        raise Unavailable(f"{len(missing)} channel(s) are not loaded yet.", 2, missing=missing, **state)
+    return {"status": "ready", "channels": len(known), "backbone": engine.backbone.fingerprint, **state}

@@ -1,0 +1,85 @@
+"""The application: what is started and stopped with it, and its routers."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from app.api import (
+    adapters,
+    channels,
+    errors,
+    health,
+    imports,
+    items,
+    jobs,
+    recommendations,
+    releases,
+    tenants,
+)
+from app.api.bounds import Bounds
+from app.api.schemas import PROBLEMS
+from app.core import log as logs
+from app.core.config import Settings, get_settings
+from app.core.valkey import redis_url
+from app.model.backbone import load_backbone
+from app.model.device import pick_device
+from app.serving.engine import Engine
+from app.serving.swap import Swapper
+from app.store.db import Database
+from app.store.tenants import ensure_operator_key
+from app.store.wake import Wake
+
+ROUTERS = (health, tenants, channels, imports, items, jobs, adapters, releases, recommendations)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application; nothing is opened or loaded before it starts."""
+    settings = settings or get_settings()
+    app = FastAPI(title="TransRec Serve", version="1", lifespan=_lifespan(settings), responses=PROBLEMS)
+    app.add_middleware(Bounds)
+    errors.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    return app
+
+
+def app_factory() -> FastAPI:
+    """For `uvicorn --factory app.main:app_factory`, with any number of workers."""
+    settings = get_settings()
+    logs.configure(settings.log_level)
+    return create_app(settings)
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        swapper = await run_in_threadpool(_start, app, settings)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(_stop, app, swapper)
+
+    return lifespan
+
+
+def _start(app: FastAPI, settings: Settings) -> Swapper:
+    db = Database(settings.resolved_database_url)
+    db.migrate()
+    if settings.operator_key is not None:
+        with db.session() as s:
+            ensure_operator_key(s, settings.operator_key.get_secret_value())
+    backbone = load_backbone(settings.backbone, pick_device(settings.device))
+    wake = Wake(redis_url(settings))
+    engine = Engine(backbone, db, settings)
+    app.state.settings, app.state.db, app.state.engine, app.state.wake = settings, db, engine, wake
+    swapper = Swapper(engine, wake)
+    swapper.start()
+    return swapper
+
+
+def _stop(app: FastAPI, swapper: Swapper) -> None:
+    swapper.stop()
+    app.state.wake.client.close()
+    app.state.db.dispose()

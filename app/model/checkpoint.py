@@ -1,0 +1,64 @@
+"""An adapter as bytes: safetensors whose metadata say what it is and which backbone it fits."""
+
+import json
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from app.core.errors import Invalid
+from app.model.adapters import AdapterConfig
+
+_REMEDY = "Download an adapter of this service to see how one is laid out."
+
+
+def adapter_to_bytes(weights: dict[str, Tensor], config: AdapterConfig, fingerprint: str) -> bytes:
+    """Weights by site name -> safetensors in float32 that `adapter_from_bytes` reads back."""
+    tensors = {name: weights[name].detach().cpu().float().contiguous() for name in sorted(weights)}
+    metadata = {
+        "method": config.method,
+        "config": config.model_dump_json(),
+        "backbone_fingerprint": fingerprint,
+    }
+    return save(tensors, metadata)
+
+
+def adapter_from_bytes(data: bytes) -> tuple[dict[str, Tensor], AdapterConfig, str]:
+    """Read (weights in float32, config, backbone fingerprint); raises `Invalid` for anything else.
+
+    Whether the weights fit a model is for `app.model.adapters.load` to say.
+    """
+    try:
+        tensors = load(data)
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise Invalid(f"The adapter is not a whole safetensors file: {error}. {_REMEDY}"[:500]) from error
+    metadata = _metadata(data)
+    config = _config(metadata)
+    # Floats of other widths become float32 here, so that one too big for it is found as infinite.
+    weights = {k: v.to(torch.float32) if v.dtype.is_floating_point else v for k, v in tensors.items()}
+    return weights, config, str(metadata["backbone_fingerprint"])
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    # The file's layout: the header's length in 8 bytes, the header in JSON, the tensors.
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    for key in ("method", "config", "backbone_fingerprint"):
+        if key not in metadata:
+            raise Invalid(f"The adapter's safetensors metadata lack '{key}'. {_REMEDY}")
+    return dict(metadata)
+
+
+def _config(metadata: dict[str, Any]) -> AdapterConfig:
+    try:
+        config = AdapterConfig.model_validate_json(metadata["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "config"
+        raise Invalid(f"The adapter's config is wrong at '{field}': {first['msg']}. {_REMEDY}") from error
+    if metadata["method"] != config.method:
+        raise Invalid(f"The adapter's metadata name two methods, one of them in 'config'. {_REMEDY}")
+    return config

@@ -1,0 +1,1 @@
+"""Serving: a frozen backbone, one immutable bundle a channel, and the swap between bundles."""

@@ -1,0 +1,179 @@
+"""Builds a channel's bundle from the database, aside from the one that answers."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.core.errors import Invalid, NotFound, Unavailable
+from app.model import adapters
+from app.model.backbone import Backbone
+from app.model.checkpoint import adapter_from_bytes
+from app.model.encode import Progress, device_of, encode_items
+from app.model.inputs import tokenize, unique_texts
+from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes, text_digest
+from app.model.transrec import TransRec
+from app.serving.index import FlatIndex
+from app.serving.release import ZERO_SHOT, Bundle, digest_of, validate
+from app.store import catalog, events, registry, releases, vectors
+from app.store.catalog import ItemRow
+from app.store.db import Database
+from app.store.tables import Adapter, Channel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the database holds for one channel."""
+
+    channel: Channel
+    adapter: Adapter | None  # None: the bare backbone
+    items: tuple[ItemRow, ...]
+    popularity: dict[str, int]
+    snapshot: bytes | None
+
+    @property
+    def sha256(self) -> str:
+        """The adapter's, "" for the bare backbone."""
+        return self.adapter.sha256 if self.adapter else ""
+
+
+def build(
+    db: Database,
+    backbone: Backbone,
+    channel_id: str,
+    previous: Bundle | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Read, check, encode what no one has encoded yet, and return the bundle.
+
+    Raises `NotFound` (channel gone), `Invalid` (the adapter does not fit) and `Unavailable`.
+    """
+    source = read_source(db, channel_id, backbone.fingerprint)
+    same = previous is not None and previous.adapter_sha256 == source.sha256
+    model = previous.model if previous and same else _model(backbone, source.adapter)
+    unique = unique_texts([item.text.lower() for item in source.items])
+    known = _known(source, previous if same else None)
+    encoded, new = _vectors(backbone, model, unique.texts, known, progress)
+    bundle = _assemble(backbone, source, model, unique.texts, unique.of_item, encoded)
+    validate(bundle)
+    if new:
+        _keep(db, bundle, encoded)
+    return bundle
+
+
+def read_source(db: Database, channel_id: str, fingerprint: str) -> Source:
+    """Read everything in one transaction; raises `NotFound` when the channel is gone."""
+    with db.read() as s:
+        # The generation comes first: what changes while the rest is read raises it above the one
+        # that the bundle will carry, so the next look builds again.
+        channel = s.get(Channel, channel_id)
+        if channel is None:
+            raise NotFound("The channel is gone. List the channels to see those there are.")
+        version = releases.champion(s, channel_id).version
+        adapter = registry.get_adapter(s, channel_id, version, with_weights=True) if version else None
+        return Source(
+            channel,
+            adapter,
+            tuple(catalog.load_items(s, channel_id)),
+            events.popularity(s, channel_id),
+            vectors.load_vectors(s, channel_id, adapter.sha256 if adapter else "", fingerprint),
+        )
+
+
+def _model(backbone: Backbone, adapter: Adapter | None) -> TransRec:
+    if adapter is None:
+        return backbone.model
+    if hashlib.sha256(adapter.weights).hexdigest() != adapter.sha256:
+        raise Invalid(f"The weights of version {adapter.version} are damaged. Promote another version.")
+    weights, config, fingerprint = adapter_from_bytes(adapter.weights)
+    if fingerprint != backbone.fingerprint:
+        raise Invalid(
+            f"Version {adapter.version} was trained on another backbone ({fingerprint[:12]}). "
+            "Train it again on this one, or promote another version."
+        )
+    return adapters.load(backbone.model, config, weights)
+
+
+def _known(source: Source, previous: Bundle | None) -> dict[bytes, NDArray[np.float32]]:
+    """Vectors by text digest of this very adapter: the stored ones, then those in memory."""
+    known: dict[bytes, NDArray[np.float32]] = {}
+    if source.snapshot is not None:
+        try:
+            known |= snapshot_from_bytes(source.snapshot)
+        except Invalid as error:
+            log.warning("channel %s: %s", source.channel.id, error)
+    if previous is not None:
+        rows = previous.vectors.cpu().numpy()
+        known |= {text_digest(text): row for text, row in zip(previous.texts, rows, strict=True)}
+    return known
+
+
+def _vectors(
+    backbone: Backbone,
+    model: TransRec,
+    texts: Sequence[str],
+    known: dict[bytes, NDArray[np.float32]],
+    progress: Progress | None,
+) -> tuple[NDArray[np.float32], int]:
+    """Texts (U) -> vectors (U, d), and how many had to be encoded."""
+    out = np.empty((len(texts), model.config.dim), dtype=np.float32)
+    missing: list[int] = []
+    for row, text in enumerate(texts):
+        vector = known.get(text_digest(text))
+        if vector is not None and vector.shape == out[row].shape:
+            out[row] = vector
+        else:
+            missing.append(row)
+    if missing:
+        tokens = tokenize(backbone.tokenizer, [texts[row] for row in missing], model.config.max_tokens)
+        out[missing] = encode_items(model, tokens, progress)
+    return out, len(missing)
+
+
+def _assemble(
+    backbone: Backbone,
+    source: Source,
+    model: TransRec,
+    texts: Sequence[str],
+    of_item: NDArray[np.int64],
+    encoded: NDArray[np.float32],
+) -> Bundle:
+    items = source.items
+    counts = np.array([source.popularity.get(item.item_id, 0) for item in items], dtype=np.int64)
+    return Bundle(
+        channel_id=source.channel.id,
+        channel=source.channel.name,
+        version=source.adapter.version if source.adapter else 0,
+        method=source.adapter.method if source.adapter else ZERO_SHOT,
+        adapter_sha256=source.sha256,
+        fingerprint=backbone.fingerprint,
+        generation=source.channel.generation,
+        model=model,
+        items=items,
+        row_of={item.item_id: row for row, item in enumerate(items)},
+        texts=tuple(texts),
+        vectors=torch.from_numpy(encoded).to(device_of(model)),
+        of_item=of_item,
+        norms=np.linalg.norm(encoded, axis=1),
+        index=FlatIndex(encoded[of_item]),
+        counts=counts,
+        popular=np.argsort(-counts, kind="stable"),
+        digest=digest_of(source.sha256, backbone.fingerprint, items, encoded, of_item),
+    )
+
+
+def _keep(db: Database, bundle: Bundle, encoded: NDArray[np.float32]) -> None:
+    """Store the vectors for the next process; without them it merely encodes again."""
+    data = snapshot_to_bytes(bundle.texts, encoded)
+    try:
+        with db.session() as s:
+            if s.get(Channel, bundle.channel_id) is not None:
+                vectors.save_vectors(s, bundle.channel_id, bundle.adapter_sha256, bundle.fingerprint, data)
+    except Unavailable as error:
+        log.warning("channel %s: the vectors were not stored: %s", bundle.channel_id, error)

@@ -1,0 +1,147 @@
+"""A real server on a socket, with the tiny backbone; each test has a tenant of its own."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from app.core.config import Settings
+from app.main import create_app
+from app.model.backbone import Backbone, load_backbone
+from tests.fakes import build_backbone
+
+OPERATOR = "tr_operator-of-the-platform"
+ITEMS = "item_id,text,colour\n" + "".join(f"i{n},thing {n} of kind {n % 5},c{n % 3}\n" for n in range(30))
+EVENTS = "user_id,item_id,timestamp\n" + "".join(f"u{n % 3},i{n % 10},{1000 + n}\n" for n in range(24))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    url: str
+    app: FastAPI
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A tenant with a channel `books` of 30 items, whose release is loaded."""
+
+    tenant: str
+    operator: httpx.Client
+    writer: httpx.Client
+    reader: httpx.Client
+    channel_id: str
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Backbone]:
+    """The tiny backbone's folder, and the backbone."""
+    directory = tmp_path_factory.mktemp("backbone")
+    build_backbone(directory)
+    return str(directory), load_backbone(str(directory))
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, valkey_server: str, backbone: tuple[str, Backbone]
+) -> Iterator[Server]:
+    """The service on a free port, over SQLite and Valkey."""
+    settings = Settings.model_validate(
+        {
+            "home": tmp_path_factory.mktemp("home"),
+            "redis_url": valkey_server,
+            "backbone": backbone[0],
+            "device": "cpu",
+            "operator_key": OPERATOR,
+            "max_upload_bytes": 100_000,
+            "max_adapter_bytes": 200_000,
+            "poll_seconds": 0.5,
+        }
+    )
+    app = create_app(settings)
+    config = uvicorn.Config(app, port=0, log_level="warning", ws="none", log_config=None)
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    wait_for(lambda: running.started or not thread.is_alive())
+    port = running.servers[0].sockets[0].getsockname()[1]
+    yield Server(f"http://127.0.0.1:{port}", app, settings)
+    running.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def platform(server: Server) -> Iterator[httpx.Client]:
+    """A client with the platform operator's key."""
+    with client(server.url, OPERATOR) as opened:
+        yield opened
+
+
+@pytest.fixture
+def shop(server: Server, platform: httpx.Client) -> Iterator[Shop]:
+    """A new tenant, its keys, its channel and what is in it."""
+    tenant = f"t{uuid4().hex[:12]}"
+    assert platform.post("/v1/admin/tenants", json={"name": tenant}).status_code == 201
+    keys = [
+        platform.post(f"/v1/admin/tenants/{tenant}/keys", json={"role": role}).json()["secret"]
+        for role in ("operator", "writer", "reader")
+    ]
+    with client(server.url, keys[0]) as operator, client(server.url, keys[1]) as writer:
+        with client(server.url, keys[2]) as reader:
+            channel = operator.post("/v1/admin/channels", json={"name": "books"}).json()
+            send(writer, "items", ITEMS)
+            send(writer, "interactions", EVENTS)
+            wait_for(lambda: serves(reader, 0, 2))
+            yield Shop(tenant, operator, writer, reader, channel["id"])
+
+
+def client(url: str, key: str | None) -> httpx.Client:
+    """A client of a server."""
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=30)
+
+
+def send(writer: httpx.Client, kind: str, csv: str) -> None:
+    """Import CSV text."""
+    answer = writer.post(f"/v1/channels/books/imports?kind={kind}&format=csv", content=csv.encode())
+    assert answer.status_code == 201, answer.text
+
+
+def serves(reader: httpx.Client, version: int, generation: int = 0) -> bool:
+    """Whether the server answers with this version, of this generation or later."""
+    serving = reader.get("/v1/channels/books").json()["serving"]
+    release = serving["release"]
+    return bool(release and release["version"] == version and serving["generation"] >= generation)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_problem(answer: httpx.Response, status: int) -> bool:
+    """Whether it is problem details with that status and a remedy."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    assert "Traceback" not in answer.text
+    return True
+
+
+def spare_file(tmp: Path) -> list[Path]:
+    """Uploads that were left behind."""
+    return list(tmp.glob("transrec-upload-*"))

@@ -1,0 +1,111 @@
+"""Swaps while requests come in, in every process on the database."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+from app.model import adapters
+from app.model.backbone import Backbone
+from app.model.encode import encode_histories, encode_items
+from app.model.inputs import tokenize
+from tests.app.api.conftest import Server, Shop, client, serves, wait_for
+from tests.fakes import SMALL, adapter_bytes, adapter_weights
+
+ADMIN = "/v1/admin/channels/books"
+TEXTS = [f"thing {n} of kind {n % 5}" for n in range(30)]
+SWAPS = [1, 2, 0, 2, 1, 0, 1, 2]
+
+
+def offline(backbone: Backbone, seed: int | None) -> list[str]:
+    """The best 10 after [i1, i2], computed without the service."""
+    model = backbone.model
+    if seed is not None:
+        model = adapters.load(model, SMALL, adapter_weights(backbone, seed))
+    vectors = torch.from_numpy(encode_items(model, tokenize(backbone.tokenizer, TEXTS, 30)))
+    scores = vectors @ torch.from_numpy(encode_histories(model, vectors, [[1, 2]])[0])
+    scores[[1, 2]] = -torch.inf
+    return [f"i{row}" for row in scores.argsort(descending=True)[:10].tolist()]
+
+
+def load_until(done: threading.Event, reader: httpx.Client, answers: list[httpx.Response]) -> None:
+    body = {"history": ["i1", "i2"], "count": 10}
+    with httpx.Client(base_url=reader.base_url, headers=reader.headers, timeout=30) as mine:
+        while not done.is_set():
+            answers.append(mine.post("/v1/channels/books/recommendations", json=body))
+
+
+def test_swaps_under_load(shop: Shop, backbone: tuple[str, Backbone]) -> None:
+    expected = {0: offline(backbone[1], None), 1: offline(backbone[1], 1), 2: offline(backbone[1], 2)}
+    assert expected[0] != expected[1] != expected[2]
+    for seed in (1, 2):
+        shop.operator.post(f"{ADMIN}/adapters", content=adapter_bytes(backbone[1], seed))
+    done, answers = threading.Event(), list[httpx.Response]()
+    threads = [threading.Thread(target=load_until, args=(done, shop.reader, answers)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for version in SWAPS:
+            shop.operator.post(f"{ADMIN}/releases/promote", json={"version": version})
+            wait_for(lambda version=version: serves(shop.reader, version))  # type: ignore[misc]
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert {answer.status_code for answer in answers} == {200}
+    versions = set()
+    for answer in answers:
+        version = answer.json()["release"]["version"]
+        assert [item["item_id"] for item in answer.json()["items"]] == expected[version]
+        versions.add(version)
+    assert versions == {0, 1, 2}
+
+
+@pytest.fixture
+def second(server: Server, tmp_path: Path) -> Iterator[str]:
+    """Another process on the same database, on a port of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = server.settings
+    variables = {
+        "TRANSREC_HOME": str(settings.home),
+        "TRANSREC_REDIS_URL": settings.redis_url,
+        "TRANSREC_BACKBONE": settings.backbone,
+        "TRANSREC_DEVICE": "cpu",
+    }
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:app_factory", "--port", str(port)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(lambda: answers(url) or process.poll() is not None, 60)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_swap_reaches_every_process(shop: Shop, backbone: tuple[str, Backbone], second: str) -> None:
+    shop.operator.post(f"{ADMIN}/adapters", content=adapter_bytes(backbone[1], 1))
+    shop.operator.post(f"{ADMIN}/releases/promote", json={"version": 1})
+    key = shop.reader.headers["authorization"].removeprefix("Bearer ")
+    with client(second, key) as there:
+        wait_for(lambda: serves(there, 1))
+        body = {"history": ["i1", "i2"]}
+        found = there.post("/v1/channels/books/recommendations", json=body).json()["items"]
+    assert [item["item_id"] for item in found] == offline(backbone[1], 1)

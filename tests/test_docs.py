@@ -1,0 +1,66 @@
+"""What a user can set, call or run is in the documentation, or a test fails."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from app.cli import cli
+from app.core.config import PREFIX, Settings
+from training.cli import commands
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def test_every_setting_has_a_row_with_its_default_and_its_words() -> None:
+    text = (DOCS / "configuration.md").read_text()
+    rows = {
+        cells[0]: cells[1:]
+        for line in text.splitlines()
+        if line.startswith(f"| `{PREFIX}")
+        for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
+    }
+    expected = {
+        f"`{PREFIX}{name.upper()}`": [_shown(field.default), field.description or ""]
+        for name, field in Settings.model_fields.items()
+    }
+    assert rows == expected
+
+
+def _shown(default: object) -> str:
+    return "" if default is None or default == "" else f"`{default}`"
+
+
+def test_every_route_is_documented() -> None:
+    from app.main import create_app
+
+    text = (DOCS / "api.md").read_text()
+    documented = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`?]*)", text))
+    served = {
+        f"{method.upper()} {path}"
+        for path, operations in create_app().openapi()["paths"].items()
+        for method in operations
+    }
+    assert served - documented == set(), "routes that docs/api.md does not name"
+    assert documented - served == set(), "routes that docs/api.md names but nobody serves"
+
+
+def test_every_command_is_documented() -> None:
+    text = (DOCS / "operations.md").read_text()
+    names = {*get_command(cli).commands, *get_command(commands).commands}  # type: ignore[attr-defined]
+    assert {name for name in names if f"`transrec {name}" not in text} == set()
+
+
+def test_every_make_target_is_in_the_readme() -> None:
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert {t for t in targets if f"make {t}" not in readme} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert [t for t in targets if not (page.parent / t).exists()] == []
