@@ -37,6 +37,7 @@ def params(
     user_bottleneck: Annotated[int, typer.Option(help="Width inside the user encoder; 0: none.")] = 16,
     tune_layer_norm: Annotated[bool, typer.Option(help="Own copies of every LayerNorm.")] = True,
     tune_dtl: Annotated[bool, typer.Option(help="Own copy of the DTL.")] = False,
+    popularity_prior: Annotated[bool, typer.Option(help="The one number of our popularity prior.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Count trainable parameters exactly, beside those of full fine-tuning; loads no weights."""
@@ -51,6 +52,7 @@ def params(
         "user_bottleneck": user_bottleneck,
         "tune_layer_norm": tune_layer_norm,
         "tune_dtl": tune_dtl,
+        "popularity_prior": popularity_prior,
     }
     try:
         config = AdapterConfig.model_validate(asked)

@@ -39,12 +39,14 @@ def build_backbone(directory: Path) -> str:
 
 def adapter_weights(backbone: Backbone, seed: int, config: AdapterConfig = SMALL) -> dict[str, Tensor]:
     """Weights of an adapter that ranks otherwise than the bare backbone."""
+    # A generator of its own: a server in another thread of the process may draw from the global one.
     generator = torch.Generator().manual_seed(seed)
-    fresh_weights = adapters.extract(adapters.attach(backbone.model, config), config)
-    return {
-        name: tensor + 0.3 * torch.randn(tensor.shape, generator=generator)
-        for name, tensor in fresh_weights.items()
-    }
+    untrained = adapters.extract(adapters.attach(backbone.model, config), config)
+    weights: dict[str, Tensor] = {}
+    for name, tensor in untrained.items():
+        base = tensor if "/ln." in name else torch.zeros_like(tensor)
+        weights[name] = base + 0.3 * torch.randn(tensor.shape, generator=generator)
+    return weights
 
 
 def adapter_bytes(backbone: Backbone, seed: int, config: AdapterConfig = SMALL) -> bytes:
@@ -59,7 +61,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token="[PAD]",
         unk_token="[UNK]",

@@ -20,7 +20,12 @@ def pretrain(
     from training.pretrain import pretrain as run
     from training.pretrain import read_recipe
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns) as progress:
         bar = progress.add_task("starting", total=None, note="")
 
@@ -41,7 +46,9 @@ def pretrain(
 @commands.command()
 def demo(
     port: Annotated[int, typer.Option(help="Port of the service; 0 picks a free one.")] = 8000,
-    home: Annotated[Path, typer.Option(help="Folder of the demo's data; emptied at the start.")] = Path("var/demo"),
+    home: Annotated[Path, typer.Option(help="Folder of the demo's data; emptied at the start.")] = Path(
+        "var/demo"
+    ),
     seconds: Annotated[int, typer.Option(help="Most seconds of training.")] = 240,
     leave: Annotated[bool, typer.Option("--exit", help="End the service at the end, for CI.")] = False,
 ) -> None:

@@ -83,42 +83,48 @@ def build_corpus(
 class Batch:
     """B users: `rows` (B, L) index `items` (N,), the batch's distinct item rows; `target` likewise."""
 
-    corpus: int
     items: NDArray[np.int64]
     rows: NDArray[np.int64]
     target: NDArray[np.int64]
     real: NDArray[np.bool_]
 
 
-def make_batch(corpora: Sequence[Corpus], corpus: int, users: NDArray[np.int64]) -> Batch:
+def make_batch(corpus: Corpus, users: NDArray[np.int64]) -> Batch:
     """Pad on the left, renumber items within the batch so that each is encoded once."""
-    source = corpora[corpus]
-    windows = [source.train(u) for u in users]
+    windows = [corpus.train(u) for u in users]
     items, inverse = np.unique(np.concatenate(windows), return_inverse=True)
-    rows = np.zeros((len(users), source.length), dtype=np.int64)
+    rows = np.zeros((len(users), corpus.length), dtype=np.int64)
     target, real = rows.copy(), np.zeros(rows.shape, dtype=np.bool_)
     start = 0
     for i, window in enumerate(windows):
         n, numbers = len(window) - 1, inverse[start : start + len(window)]
         rows[i, -n:], target[i, -n:], real[i, -n:] = numbers[:-1], numbers[1:], True
         start += len(window)
-    return Batch(corpus, items, rows, target, real)
+    return Batch(items, rows, target, real)
 
 
-def epoch_batches(corpora: Sequence[Corpus], batch_users: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """Every user of every corpus once, a batch from one corpus, in an order fixed by (seed, epoch).
+def epoch_batches(corpus: Corpus, batch_users: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """Every user once, in an order fixed by (seed, epoch).
 
     The order depends on nothing else, so a resumed run sees what the interrupted one would have seen.
     """
-    rng = np.random.default_rng([seed, epoch])
-    parts: list[tuple[int, NDArray[np.int64]]] = []
-    for number, corpus in enumerate(corpora):
-        order = rng.permutation(len(corpus.windows))
-        parts += [(number, order[i : i + batch_users]) for i in range(0, len(order), batch_users)]
-    for i in rng.permutation(len(parts)):
-        yield make_batch(corpora, *parts[i])
+    order = np.random.default_rng([seed, epoch]).permutation(len(corpus.windows))
+    for start in range(0, len(order), batch_users):
+        yield make_batch(corpus, order[start : start + batch_users])
 
 
-def steps_per_epoch(corpora: Sequence[Corpus], batch_users: int) -> int:
+def steps_per_epoch(corpus: Corpus, batch_users: int) -> int:
     """Batches that `epoch_batches` yields."""
-    return sum(-(-len(c.windows) // batch_users) for c in corpora)
+    return -(-len(corpus.windows) // batch_users)
+
+
+def merge(name: str, corpora: Sequence[Corpus]) -> Corpus:
+    """Several channels as one: their users side by side, each channel's items negatives for the others."""
+    ids: list[str] = []
+    texts: list[str] = []
+    windows: list[NDArray[np.int64]] = []
+    for corpus in corpora:
+        windows += [window + len(ids) for window in corpus.windows]
+        ids += [f"{corpus.name}/{item}" for item in corpus.item_ids]
+        texts += [corpus.texts.texts[t] for t in corpus.texts.of_item]
+    return Corpus(name, ids, unique_texts(texts), windows, corpora[0].length)

@@ -48,8 +48,9 @@ def run(port: int, home: Path, seconds: int, leave: bool) -> None:
     """The whole story; leaves the service up unless `leave`."""
     console.rule("TransRec Serve demo")
     console.print(
-        "Starts the service (API, worker, SQLite, Valkey), loads a retailer's departments, recommends with the\n"
-        f"bare backbone, trains one adapter (at most {seconds} s), swaps it in. About {seconds // 60 + 2} minutes."
+        "Starts the service (API, worker, SQLite, Valkey), loads a retailer's departments, recommends with\n"
+        f"the bare backbone, trains one adapter (at most {seconds} s) and swaps it in: about "
+        f"{seconds // 60 + 1} minutes."
     )
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -143,7 +144,7 @@ def items_csv(source: Source) -> str:
 
 
 def interactions_csv(source: Source) -> str:
-    """user_id,item_id,timestamp (seconds since 1970; the position in the sequence where times are unknown)."""
+    """user_id,item_id,timestamp: seconds since 1970, or the place in the sequence where times are unknown."""
     rows = (
         (user, item, source.times[user][i] if source.times else i)
         for user, items in source.sequences.items()
@@ -194,7 +195,12 @@ def train(api: Api, seconds: int) -> Any:
     options = {"tenant": MAIN}
     path = f"/v1/admin/channels/{TRAINED}/training-jobs"
     job = api("POST", path, params=options, json={"fit": {"max_seconds": seconds}})
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(f"Training {TRAINED}", total=seconds, note="waiting for the worker")
         while job["state"] in ("PENDING", "RUNNING"):
@@ -214,7 +220,9 @@ def describe(progress: dict[str, Any]) -> str:
         return str(progress.get("phase", "waiting for the worker"))
     curve = progress["curve"]
     hr10 = f", validation HR@10 {curve[-1]['hr10']:.4f}" if curve else ""
-    return f"epoch {progress['epoch']} step {progress['step']}/{progress['steps']} loss {progress['loss']}{hr10}"
+    return (
+        f"epoch {progress['epoch']} step {progress['step']}/{progress['steps']} loss {progress['loss']}{hr10}"
+    )
 
 
 def show_metrics(job: Any) -> None:
@@ -222,10 +230,16 @@ def show_metrics(job: Any) -> None:
     table = Table(title=f"Test split of {TRAINED}, every product ranked", title_justify="left")
     for column in ("", "HR@10", "NDCG@10"):
         table.add_column(column)
-    rows = {"popularity": "popularity", "before (zero-shot)": "zero_shot", "after (Houlsby adapter)": "adapter"}
+    rows = {
+        "popularity": "popularity",
+        "before (zero-shot)": "zero_shot",
+        "after (Houlsby adapter)": "adapter",
+    }
     for label, name in rows.items():
         m = job["result"]["test"][name]
-        table.add_row(label, f"{m['hr10']:.4f} ± {m['hr10_se']:.4f}", f"{m['ndcg10']:.4f} ± {m['ndcg10_se']:.4f}")
+        table.add_row(
+            label, f"{m['hr10']:.4f} ± {m['hr10_se']:.4f}", f"{m['ndcg10']:.4f} ± {m['ndcg10_se']:.4f}"
+        )
     console.print(table)
     console.print(f"Gate: {job['state']} - {job['result']['gate']['reason']}")
 

@@ -11,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.model.encode import device_of, encode_histories
+from app.model.encode import device_of, encode_histories, popularity_bias
 from app.model.transrec import TransRec
 from training.dataset import Corpus, Stage
 from training.metrics import Metrics, expected_ranks, summarize, to_numpy
 
 CHUNK = 256  # users scored at once: 256 x 100k items x 4 bytes = 100 MB
+
+PRIOR_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+PRIOR_USERS = 1000
 
 Scorer = Callable[[NDArray[np.int64]], Tensor]
 
@@ -57,13 +60,28 @@ def evaluate_model(
     """`vectors` (distinct texts, d): items that share a text share a score, to the last bit."""
     device = device_of(model)
     table, of_item = torch.from_numpy(vectors).to(device), torch.from_numpy(corpus.texts.of_item).to(device)
+    bias = torch.from_numpy(popularity_bias(model, corpus.train_counts())).to(device)
 
     def score(users: NDArray[np.int64]) -> Tensor:
         histories = [corpus.texts.of_item[corpus.history(u, stage)].tolist() for u in users]
         states = torch.from_numpy(encode_histories(model, table, histories)).to(device)
-        return (states @ table.T)[:, of_item]
+        return (states @ table.T)[:, of_item] + bias
 
     return evaluate(corpus, stage, score, max_users)
+
+
+def choose_prior(model: TransRec, corpus: Corpus, vectors: NDArray[np.float32]) -> None:
+    """Set the model's popularity prior to the weight with the best validation NDCG@10.
+
+    The in-batch softmax without logQ learns log p(item | user) - log p(item), so a weight near 1 restores
+    log p(item | user); which weight is best depends on the channel, hence a look at a sample of its users.
+    """
+    assert model.prior is not None  # noqa: S101 - callers ask for models that have one
+    found = {}
+    for weight in PRIOR_GRID:
+        model.prior.data.fill_(weight)
+        found[weight] = evaluate_model(model, corpus, "validation", vectors, PRIOR_USERS).overall.ndcg10
+    model.prior.data.fill_(max(found, key=lambda w: found[w]))
 
 
 def evaluate_popularity(corpus: Corpus, stage: Stage, max_users: int | None = None) -> Evaluation:

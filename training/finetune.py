@@ -74,9 +74,7 @@ def finetune(
     trainable = tensors(model, config.adapter)
     freeze_all_but(model, trainable)
     tower = TokenTower(model, on.tokens)
-    run = Run(model, trainable, [on.corpus], [tower], config.fit)
+    run = Run(model, trainable, on.corpus, tower, config.fit)
     state = run.fit(on_step, checkpoints)
     model.requires_grad_(False)
     return Trained(extract(model, config.adapter), model, tower.catalogue(), state)
-
-

@@ -14,7 +14,8 @@ from app.model.encode import device_of
 from app.model.losses import in_batch_softmax, sasrec_bce
 from app.model.transrec import TransRec
 from training.dataset import Batch, Corpus, epoch_batches, steps_per_epoch
-from training.evaluate import Evaluation, evaluate_model
+from training.evaluate import choose_prior, evaluate_model
+from training.metrics import Metrics
 from training.towers import Tower
 
 
@@ -25,7 +26,9 @@ class FitConfig(BaseModel):
 
     objective: Literal["in_batch", "sasrec"] = "in_batch"
     learning_rate: float = Field(1e-3, gt=0, le=1)
-    log_q: float = Field(1.0, ge=0, le=1, description="strength of the in-batch softmax's logQ correction")
+    log_q: float = Field(
+        0.0, ge=0, le=1, description="strength of the logQ correction; 0 leaves popularity to the prior"
+    )
     batch_users: int = Field(32, ge=1, le=4096, description="users a step")
     max_epochs: int = Field(20, ge=1, le=1000)
     patience: int = Field(3, ge=1, description="epochs without a better validation HR@10 before stopping")
@@ -80,13 +83,13 @@ class Run:
         self,
         model: TransRec,
         trainable: dict[str, nn.Parameter],
-        corpora: Sequence[Corpus],
-        towers: Sequence[Tower],
+        corpus: Corpus,
+        tower: Tower,
         config: FitConfig,
         rates: dict[str, float] | None = None,
     ) -> None:
         """`rates` gives some names a learning rate of their own."""
-        self.model, self.trainable, self.corpora, self.towers = model, trainable, corpora, towers
+        self.model, self.trainable, self.corpus, self.tower = model, trainable, corpus, tower
         self.config, self.state = config, FitState()
         self.optimizer = torch.optim.Adam(
             [{"params": [p], "lr": (rates or {}).get(k, config.learning_rate)} for k, p in trainable.items()],
@@ -94,7 +97,7 @@ class Run:
             fused=True,
         )
         self.best = self._weights()
-        self.log_q = [_log_share(corpus).to(device_of(model)) for corpus in corpora]
+        self.log_q = config.log_q * _log_share(corpus).to(device_of(model))
 
     def fit(self, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None) -> FitState:
         """Train until patience, epochs or time run out; the model ends with the best epoch's weights."""
@@ -122,20 +125,20 @@ class Run:
         self.model.eval()
         return self.state
 
-    def validate(self) -> list[Evaluation]:
-        """Validation metrics of each corpus with the present weights."""
+    def validate(self) -> Metrics:
+        """Validation metrics with the present weights, the popularity prior chosen anew."""
         self.model.eval()
-        return [
-            evaluate_model(self.model, corpus, "validation", tower.catalogue(), self.config.eval_users)
-            for corpus, tower in zip(self.corpora, self.towers, strict=True)
-        ]
+        vectors = self.tower.catalogue()
+        if self.model.prior is not None:
+            choose_prior(self.model, self.corpus, vectors)
+        return evaluate_model(self.model, self.corpus, "validation", vectors, self.config.eval_users).overall
 
     def _finished(self) -> bool:
         s, c = self.state, self.config
         return s.epoch >= c.max_epochs or s.bad_epochs >= c.patience or s.seconds > c.max_seconds
 
     def _batches(self) -> Any:
-        return epoch_batches(self.corpora, self.config.batch_users, self.config.seed, self.state.epoch)
+        return epoch_batches(self.corpus, self.config.batch_users, self.config.seed, self.state.epoch)
 
     def _step(self, batch: Batch, number: int) -> None:
         # Dropout is seeded by position, so a resumed run draws what the interrupted one would have drawn.
@@ -150,22 +153,21 @@ class Run:
         self.state.losses.append(float(loss.detach()))
 
     def _loss(self, batch: Batch) -> Tensor:
-        corpus, tower = self.corpora[batch.corpus], self.towers[batch.corpus]
         device = device_of(self.model)
         rows, target, real = (torch.from_numpy(a).to(device) for a in (batch.rows, batch.target, batch.real))
         if self.config.objective == "sasrec":
             return self._sasrec_loss(batch, rows, target, real)
-        texts, of_item = np.unique(corpus.texts.of_item[batch.items], return_inverse=True)
-        items = tower(texts)[torch.from_numpy(of_item).to(device)]  # (N, d)
+        texts, of_item = np.unique(self.corpus.texts.of_item[batch.items], return_inverse=True)
+        items = self.tower(texts)[torch.from_numpy(of_item).to(device)]  # (N, d)
         states = self.model.users(items[rows], real)[real]  # (P, d)
         user = torch.arange(len(rows), device=device).unsqueeze(1).expand_as(real)[real]  # (P,)
         own = torch.zeros(len(rows), len(items), dtype=torch.bool, device=device)  # (B, N)
         own[user, rows[real]] = own[user, target[real]] = True
-        log_q = self.config.log_q * self.log_q[batch.corpus][torch.from_numpy(batch.items).to(device)]
+        log_q = self.log_q[torch.from_numpy(batch.items).to(device)]
         return in_batch_softmax(states, items, target[real], log_q, own[user])
 
     def _sasrec_loss(self, batch: Batch, rows: Tensor, target: Tensor, real: Tensor) -> Tensor:
-        corpus, tower, device = self.corpora[batch.corpus], self.towers[batch.corpus], rows.device
+        corpus, device = self.corpus, rows.device
         rng = np.random.default_rng([self.config.seed, self.state.epoch, self.state.step])
         negative = rng.integers(corpus.n_items, size=batch.rows.shape)
         for i in range(len(negative)):  # redraw what stands in the user's own sequence
@@ -174,28 +176,30 @@ class Run:
                 negative[i, clash] = rng.integers(corpus.n_items, size=int(clash.sum()))
         texts_in, texts_neg = corpus.texts.of_item[batch.items], corpus.texts.of_item[negative[batch.real]]
         texts, inverse = np.unique(np.concatenate([texts_in, texts_neg]), return_inverse=True)
-        vectors = tower(texts)[torch.from_numpy(inverse).to(device)]
+        vectors = self.tower(texts)[torch.from_numpy(inverse).to(device)]
         items, negatives = vectors[: len(texts_in)], vectors[len(texts_in) :]
         states = self.model.users(items[rows], real)[real]
         return sasrec_bce(states, items[target[real]], negatives)
 
     def _end_epoch(self) -> None:
-        results = self.validate()
-        hr10 = float(np.mean([r.overall.hr10 for r in results]))
-        ndcg10 = float(np.mean([r.overall.ndcg10 for r in results]))
-        s = self.state
+        found, s = self.validate(), self.state
         s.curve.append(
-            {"epoch": s.epoch, "loss": float(np.mean(s.losses)), "hr10": hr10, "ndcg10": ndcg10,
-             "seconds": round(s.seconds, 1)}
-        )  # fmt: skip
-        s.bad_epochs = 0 if hr10 > s.best else s.bad_epochs + 1
-        if hr10 > s.best:
-            s.best, self.best = hr10, self._weights()
+            {
+                "epoch": s.epoch,
+                "loss": float(np.mean(s.losses)),
+                "hr10": found.hr10,
+                "ndcg10": found.ndcg10,
+                "seconds": round(s.seconds, 1),
+            }
+        )
+        s.bad_epochs = 0 if found.hr10 > s.best else s.bad_epochs + 1
+        if found.hr10 > s.best:
+            s.best, self.best = found.hr10, self._weights()
         s.epoch, s.step, s.losses = s.epoch + 1, 0, []
 
     def _report(self) -> StepReport:
         s = self.state
-        steps = steps_per_epoch(self.corpora, self.config.batch_users)
+        steps = steps_per_epoch(self.corpus, self.config.batch_users)
         return StepReport(s.epoch, s.step, steps, s.losses[-1], s.seconds, s.curve)
 
     def _weights(self) -> dict[str, Tensor]:
@@ -211,7 +215,9 @@ class Run:
         tensors = {f"now/{k}": v for k, v in self._weights().items()}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
         for name, parameter in self.trainable.items():
-            tensors |= {f"adam/{k}/{name}": v.cpu().clone() for k, v in self.optimizer.state[parameter].items()}
+            tensors |= {
+                f"adam/{k}/{name}": v.cpu().clone() for k, v in self.optimizer.state[parameter].items()
+            }
         return tensors
 
     def _restore(self, state: FitState, tensors: dict[str, Tensor]) -> None:

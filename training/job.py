@@ -46,7 +46,9 @@ def work_on(db: Database, backbone: Backbone, lease: Lease, channel_id: str, con
     _phase(lease, "reading data")
     on = subject(backbone, read_corpus(db, channel_id, backbone.model.config.length))
     _phase(lease, "training", users=len(on.corpus.windows), items=on.corpus.n_items)
-    trained = finetune(on, config, lambda step: _on_step(lease, config, step), JobCheckpoints(db, lease.job_id))
+    trained = finetune(
+        on, config, lambda step: _on_step(lease, config, step), JobCheckpoints(db, lease.job_id)
+    )
     _phase(lease, "evaluating")
     report = _measure(db, on, channel_id, trained, lease)
     lease.check()

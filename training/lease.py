@@ -95,5 +95,3 @@ class JobCheckpoints:
                 )
         except Unavailable:
             return  # training goes on; the next checkpoint replaces this one
-
-

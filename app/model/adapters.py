@@ -18,6 +18,7 @@ from app.core.errors import Invalid
 from app.model.transrec import TransRec
 
 DTL_SITE = "dtl"
+PRIOR = "prior/weight"
 
 
 class AdapterConfig(BaseModel):
@@ -30,6 +31,9 @@ class AdapterConfig(BaseModel):
     user_bottleneck: int = Field(16, ge=0, le=256, description="width k_u inside the user encoder")
     tune_layer_norm: bool = Field(True, description="own copies of every LayerNorm of both encoders")
     tune_dtl: bool = Field(False, description="own copy of the DTL")
+    popularity_prior: bool = Field(
+        True, description="one more number: score = user . item + prior * log(1 + interactions of the item)"
+    )
 
 
 class Bottleneck(nn.Module):
@@ -45,7 +49,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape in and out; near the identity until trained."""
-        return x + self.up(F.relu(self.down(x)))
+        change: Tensor = self.up(F.relu(self.down(x)))
+        return x + change
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def attach(model: TransRec, config: AdapterConfig) -> TransRec:
             own(site.layer_norm)
     if config.tune_dtl:
         own(mine.dtl)
+    if config.popularity_prior:
+        mine.prior = nn.Parameter(torch.zeros(1, device=mine.dtl.weight.device))
     return mine
 
 
@@ -114,6 +121,8 @@ def tensors(model: TransRec, config: AdapterConfig) -> dict[str, nn.Parameter]:
             named |= {f"{site.name}/ln.{k}": p for k, p in site.layer_norm.named_parameters()}
     if config.tune_dtl:
         named |= {f"{DTL_SITE}/{k}": p for k, p in model.dtl.named_parameters()}
+    if model.prior is not None:
+        named[PRIOR] = model.prior
     return named
 
 

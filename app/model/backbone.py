@@ -74,9 +74,7 @@ def fingerprint(model: TransRec) -> str:
     return digest.hexdigest()
 
 
-def save_backbone(
-    directory: Path, name: str, encoder: str, model: TransRec, base: Path | None = None
-) -> str:
+def save_backbone(directory: Path, name: str, encoder: str, model: TransRec, base: Path | None = None) -> str:
     """Write what differs from the encoder's own weights; return the fingerprint of what loads back."""
     directory.mkdir(parents=True, exist_ok=True)
     original, _ = load_encoder(encoder, base)

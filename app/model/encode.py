@@ -46,7 +46,9 @@ def encode_items(
     return out
 
 
-def pad_histories(histories: Sequence[Sequence[int]], length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def pad_histories(
+    histories: Sequence[Sequence[int]], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Row indices, oldest first -> (B, L) left-padded with 0 and (B, L) bool; the last L are kept."""
     rows = np.zeros((len(histories), length), dtype=np.int64)
     real = np.zeros((len(histories), length), dtype=np.bool_)
@@ -56,6 +58,12 @@ def pad_histories(histories: Sequence[Sequence[int]], length: int) -> tuple[NDAr
             rows[i, -len(kept) :] = kept
             real[i, -len(kept) :] = True
     return rows, real
+
+
+def popularity_bias(model: TransRec, counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Interactions of each item (N,) -> (N,) float32 to add to its scores; zero without a prior."""
+    weight = float(model.prior.detach()) if model.prior is not None else 0.0
+    return (weight * np.log1p(counts)).astype(np.float32)
 
 
 @torch.inference_mode()

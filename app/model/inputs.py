@@ -66,7 +66,5 @@ class UniqueTexts:
 def unique_texts(texts: Sequence[str]) -> UniqueTexts:
     """Group items that share a text: they share one vector, exactly."""
     index: dict[str, int] = {}
-    of_item = np.fromiter(
-        (index.setdefault(t, len(index)) for t in texts), dtype=np.int64, count=len(texts)
-    )
+    of_item = np.fromiter((index.setdefault(t, len(index)) for t in texts), dtype=np.int64, count=len(texts))
     return UniqueTexts(list(index), of_item)

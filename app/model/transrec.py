@@ -135,10 +135,14 @@ class TransRec(nn.Module):
         self.dtl = nn.Linear(self.item_encoder.width, config.dim)
         init_xavier(self.dtl)
         self.user_encoder = UserEncoder(config)
+        # (1,) weight of the popularity prior; only a channel's own model has one, see adapters.py.
+        self.prior: nn.Parameter | None
+        self.register_parameter("prior", None)
 
     def project(self, pooled: Tensor) -> Tensor:
         """DTL, eq. 2: (N, D) -> (N, d)."""
-        return F.gelu(self.dtl(pooled))
+        projected: Tensor = self.dtl(pooled)
+        return F.gelu(projected)
 
     def items(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Tokens (N, T) and their mask (N, T) -> item vectors (N, d)."""
@@ -161,4 +165,5 @@ def build_encoder(config: Any) -> nn.Module:
     """An untrained encoder of a transformers config, without the pooler that TransRec never uses."""
     from transformers import AutoModel
 
-    return AutoModel.from_config(config, add_pooling_layer=False)  # type: ignore[no-any-return]
+    encoder: nn.Module = AutoModel.from_config(config, add_pooling_layer=False)  # type: ignore[no-untyped-call]
+    return encoder

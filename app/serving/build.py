@@ -13,7 +13,7 @@ from app.core.errors import Invalid, NotFound, Unavailable
 from app.model import adapters
 from app.model.backbone import Backbone
 from app.model.checkpoint import adapter_from_bytes
-from app.model.encode import Progress, device_of, encode_items
+from app.model.encode import Progress, device_of, encode_items, popularity_bias
 from app.model.inputs import tokenize, unique_texts
 from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes, text_digest
 from app.model.transrec import TransRec
@@ -146,6 +146,8 @@ def _assemble(
 ) -> Bundle:
     items = source.items
     counts = np.array([source.popularity.get(item.item_id, 0) for item in items], dtype=np.int64)
+    # score = user . item + bias, as one inner product: the bias is one more coordinate of each item.
+    indexed = np.column_stack([encoded[of_item], popularity_bias(model, counts)])
     return Bundle(
         channel_id=source.channel.id,
         channel=source.channel.name,
@@ -161,10 +163,10 @@ def _assemble(
         vectors=torch.from_numpy(encoded).to(device_of(model)),
         of_item=of_item,
         norms=np.linalg.norm(encoded, axis=1),
-        index=FlatIndex(encoded[of_item]),
+        index=FlatIndex(indexed),
         counts=counts,
         popular=np.argsort(-counts, kind="stable"),
-        digest=digest_of(source.sha256, backbone.fingerprint, items, encoded, of_item),
+        digest=digest_of(source.sha256, backbone.fingerprint, items, indexed),
     )
 
 

@@ -1,6 +1,5 @@
 """Recommendations and similar items out of a bundle."""
 
-import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,10 +12,6 @@ from app.serving.release import Bundle
 
 Reason = Literal["model", "cold_start", "similar"]
 _LISTED = 10
-
-# One history takes well under a millisecond, most of it Python under its global lock: requests that
-# encode side by side gain nothing and make torch's threads compete for the same cores.
-_encoder = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +79,9 @@ def similar(bundle: Bundle, item_id: str, count: int) -> list[Recommended]:
 
 def _by_model(bundle: Bundle, history: list[int], count: int, excluded: set[int]) -> list[Recommended]:
     texts = bundle.of_item[history].tolist()
-    with _encoder:
-        user = encode_histories(bundle.model, bundle.vectors, [texts])
+    # One history is too small for torch to split, so requests side by side do not compete: no lock.
+    user = encode_histories(bundle.model, bundle.vectors, [texts])
+    user = np.column_stack([user, np.ones(1, dtype=np.float32)])  # meets the items' popularity bias
     # As many more as are left out: whatever they are, `count` remain.
     scores, rows = bundle.index.search(user, count + len(excluded))
     found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)

@@ -36,7 +36,7 @@ class Bundle:
     vectors: Tensor  # (U, d) float32 on the model's device
     of_item: NDArray[np.int64]  # (N,) row of `vectors`
     norms: NDArray[np.float32]  # (U,)
-    index: FlatIndex  # over (N, d)
+    index: FlatIndex  # over (N, d + 1): item vectors, then the popularity bias
     counts: NDArray[np.int64]  # (N,) interactions
     popular: NDArray[np.int64]  # (N,) rows, most interactions first
     digest: str
@@ -51,14 +51,12 @@ def digest_of(
     adapter_sha256: str,
     fingerprint: str,
     items: tuple[ItemRow, ...],
-    vectors: NDArray[np.float32],
-    of_item: NDArray[np.int64],
+    indexed: NDArray[np.float32],
 ) -> str:
-    """sha256 that names exactly this adapter, backbone, catalogue and these vectors."""
+    """sha256 that names exactly this adapter, backbone, catalogue and these indexed vectors."""
     digest = hashlib.sha256(f"{adapter_sha256}\n{fingerprint}\n".encode())
     digest.update("\0".join(item.item_id for item in items).encode())
-    digest.update(np.ascontiguousarray(vectors).data)
-    digest.update(np.ascontiguousarray(of_item).data)
+    digest.update(np.ascontiguousarray(indexed).data)
     return digest.hexdigest()
 
 

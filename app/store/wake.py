@@ -1,4 +1,4 @@
-"""Wake-ups through Redis. The rows are the truth: with Redis gone everything still happens, on the next poll."""
+"""Wake-ups through Redis. The rows are the truth: without Redis all still happens, at the next poll."""
 
 import logging
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Wake:
     def listen(self, timeout: float) -> Iterator[bool]:
         """Yield True at each wake-up and False after `timeout` seconds without one; ends with Redis gone."""
         try:
-            with self.client.pubsub(ignore_subscribe_messages=True) as subscription:
+            with self.client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
                 subscription.subscribe(WAKE_RELEASES)
                 while True:
                     yield subscription.get_message(timeout=timeout) is not None

@@ -13,11 +13,13 @@ from typing import Any
 
 from app.model.backbone import Backbone, load_backbone
 from app.model.device import pick_device
-from training.dataset import Corpus, build_corpus
+from training.dataset import Corpus, Stage, build_corpus
 from training.evaluate import Evaluation
 from training.finetune import Subject, TrainingConfig, finetune, subject
 from training.fit import StepReport
 from training.sources import read_retail, read_tsv
+
+STAGES: tuple[Stage, ...] = ("validation", "test")
 
 
 def corpus_of(name: str, data: Path | None, length: int) -> Corpus:
@@ -32,10 +34,8 @@ def corpus_of(name: str, data: Path | None, length: int) -> Corpus:
 def row(name: str, method: str, stage: str, e: Evaluation, more: str = "") -> str:
     """One line of the Markdown table."""
     o, c = e.overall, e.cold
-    return (
-        f"| {name} | {method} | {stage} | {o.hr10:.4f} ± {o.hr10_se:.4f} | {o.ndcg10:.4f} ± {o.ndcg10_se:.4f} "
-        f"| {c.hr10:.4f} ({c.users}) | {more} |"
-    )
+    hr10, ndcg10 = f"{o.hr10:.4f} ± {o.hr10_se:.4f}", f"{o.ndcg10:.4f} ± {o.ndcg10_se:.4f}"
+    return f"| {name} | {method} | {stage} | {hr10} | {ndcg10} | {c.hr10:.4f} ({c.users}) | {more} |"
 
 
 class Printer:
@@ -49,20 +49,23 @@ class Printer:
         if time.monotonic() - self.last > 10:
             self.last = time.monotonic()
             val = f" val HR@10 {step.curve[-1]['hr10']:.4f}" if step.curve else ""
-            print(f"  {step.seconds:.0f}s epoch {step.epoch} {step.step}/{step.steps} {step.loss:.3f}{val}", flush=True)
+            print(
+                f"  {step.seconds:.0f}s epoch {step.epoch} {step.step}/{step.steps} {step.loss:.3f}{val}",
+                flush=True,
+            )
 
 
 def measure(on: Subject, config: TrainingConfig, train: bool) -> list[str]:
     """All rows of one channel."""
-    name, rows = on.corpus.name, []
-    for stage in ("validation", "test"):
+    name, rows = on.corpus.name, list[str]()
+    for stage in STAGES:
         rows.append(row(name, "popularity", stage, on.popularity(stage)))
         rows.append(row(name, "zero-shot", stage, on.evaluate(on.backbone.model, stage)))
     print("\n".join(rows), flush=True)
     if train:
         trained = finetune(on, config, Printer())
         more = f"{len(trained.state.curve)} epochs, {trained.state.seconds:.0f} s"
-        for stage in ("validation", "test"):
+        for stage in STAGES:
             rows.append(row(name, "houlsby", stage, on.evaluate(trained.model, stage), more))
         print("\n".join(rows[-2:]), json.dumps(trained.state.curve[-1]), flush=True)
     return rows
@@ -88,7 +91,10 @@ def main() -> None:
     parser.add_argument("--zero-shot", action="store_true", help="no training")
     args = parser.parse_args()
     backbone: Backbone = load_backbone(args.backbone, pick_device())
-    rows = ["| channel | method | split | HR@10 | NDCG@10 | cold HR@10 (users) | |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| channel | method | split | HR@10 | NDCG@10 | cold HR@10 (users) | |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in args.channels:
         on = subject(backbone, corpus_of(name, args.data, backbone.model.config.length))
         rows += measure(on, configured(args.settings), not args.zero_shot)

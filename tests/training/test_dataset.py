@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from app.core.errors import Invalid
-from training.dataset import Corpus, build_corpus, epoch_batches, make_batch, steps_per_epoch
+from training.dataset import Corpus, build_corpus, epoch_batches, make_batch, merge, steps_per_epoch
 
 
 def corpus(users: int = 30, length: int = 20) -> Corpus:
@@ -35,7 +35,7 @@ def test_too_little_data_names_the_numbers_it_needs() -> None:
 
 def test_a_batch_gives_each_position_its_next_item() -> None:
     c = corpus()
-    batch = make_batch([c], 0, np.array([0, 10]))
+    batch = make_batch(c, np.array([0, 10]))
     for i, user in enumerate((0, 10)):
         train = c.train(user)
         assert batch.items[batch.rows[i][batch.real[i]]].tolist() == train[:-1].tolist()
@@ -44,11 +44,20 @@ def test_a_batch_gives_each_position_its_next_item() -> None:
 
 
 def test_an_epoch_is_every_user_once_in_an_order_fixed_by_its_number() -> None:
-    both = [corpus(30), corpus(25)]
-    first = list(epoch_batches(both, 8, seed=1, epoch=0))
-    again = list(epoch_batches(both, 8, seed=1, epoch=0))
-    other = list(epoch_batches(both, 8, seed=1, epoch=1))
-    assert len(first) == steps_per_epoch(both, 8) == 8
-    assert sum(len(b.rows) for b in first) == 55
+    c = corpus(30)
+    first = list(epoch_batches(c, 8, seed=1, epoch=0))
+    again = list(epoch_batches(c, 8, seed=1, epoch=0))
+    other = list(epoch_batches(c, 8, seed=1, epoch=1))
+    assert len(first) == steps_per_epoch(c, 8) == 4
+    assert sum(len(b.rows) for b in first) == 30
     assert all(np.array_equal(a.rows, b.rows) for a, b in zip(first, again, strict=True))
     assert any(not np.array_equal(a.rows, b.rows) for a, b in zip(first, other, strict=True))
+
+
+def test_merged_channels_keep_their_users_items_and_texts() -> None:
+    one, two = corpus(30), corpus(25)
+    both = merge("both", [one, two])
+    assert len(both.windows) == 55
+    assert both.n_items == one.n_items + two.n_items
+    assert (both.windows[30] - one.n_items).tolist() == two.windows[0].tolist()
+    assert both.texts.texts[both.texts.of_item[one.n_items]] == two.texts.texts[two.texts.of_item[0]]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -95,13 +96,13 @@ def shop(server: Server, platform: httpx.Client) -> Iterator[Shop]:
         platform.post(f"/v1/admin/tenants/{tenant}/keys", json={"role": role}).json()["secret"]
         for role in ("operator", "writer", "reader")
     ]
-    with client(server.url, keys[0]) as operator, client(server.url, keys[1]) as writer:
-        with client(server.url, keys[2]) as reader:
-            channel = operator.post("/v1/admin/channels", json={"name": "books"}).json()
-            send(writer, "items", ITEMS)
-            send(writer, "interactions", EVENTS)
-            wait_for(lambda: serves(reader, 0, 2))
-            yield Shop(tenant, operator, writer, reader, channel["id"])
+    with ExitStack() as stack:
+        operator, writer, reader = (stack.enter_context(client(server.url, key)) for key in keys)
+        channel = operator.post("/v1/admin/channels", json={"name": "books"}).json()
+        send(writer, "items", ITEMS)
+        send(writer, "interactions", EVENTS)
+        wait_for(lambda: serves(reader, 0, 2))
+        yield Shop(tenant, operator, writer, reader, channel["id"])
 
 
 def client(url: str, key: str | None) -> httpx.Client:

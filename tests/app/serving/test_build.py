@@ -1,7 +1,6 @@
 """Bundles."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from app.core.config import Settings
 from app.core.errors import Invalid, Unavailable
 from app.model.backbone import Backbone
 from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes, text_digest
-from app.serving import build as build_module
 from app.serving.build import build
 from app.serving.engine import Engine
 from app.serving.release import validate
@@ -48,20 +46,6 @@ def refresh(engine: Engine) -> None:
         engine.refresh(channel_id, generation)
 
 
-@pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many texts each build encoded."""
-    counts: list[int] = []
-    real = build_module.encode_items
-
-    def counting(model: Any, tokens: Any, progress: Any = None) -> Any:
-        counts.append(len(tokens))
-        return real(model, tokens, progress)
-
-    monkeypatch.setattr(build_module, "encode_items", counting)
-    return counts
-
-
 def test_snapshot_codec() -> None:
     rows = np.arange(4, dtype=np.float32).reshape(2, 2)
     found = snapshot_from_bytes(snapshot_to_bytes(["A", "b"], rows))
@@ -72,28 +56,31 @@ def test_snapshot_codec() -> None:
             snapshot_from_bytes(bad)
 
 
-def test_only_missing_texts_are_encoded(
-    sqlite: Database, backbone: Backbone, channel: Channel, encoded: list[int]
-) -> None:
-    first = build(sqlite, backbone, channel.id)
+def test_only_missing_texts_are_encoded(sqlite: Database, backbone: Backbone, channel: Channel) -> None:
+    encoded: list[int] = []  # texts that each build encoded
+
+    def note(done: int, total: int) -> None:
+        if done == total:
+            encoded.append(total)
+
+    first = build(sqlite, backbone, channel.id, progress=note)
     assert (first.version, first.method, encoded) == (0, "zero-shot", [40])
-    assert build(sqlite, backbone, channel.id).digest == first.digest  # from the stored snapshot
+    # Another process finds the stored snapshot.
+    assert build(sqlite, backbone, channel.id, progress=note).digest == first.digest
     with sqlite.session() as s:
         upsert_items(s, channel.id, [ItemRow("new", "wholly new"), ItemRow("twin", "THING 1 of kind 1")])
         bump_generation(s, channel.id)
-    second = build(sqlite, backbone, channel.id, first)
+    second = build(sqlite, backbone, channel.id, first, note)
     assert encoded == [40, 1]
     assert second.of_item[second.row_of["twin"]] == second.of_item[second.row_of["i1"]]
     assert second.digest != first.digest
     with sqlite.session() as s:
         vectors.save_vectors(s, channel.id, "", backbone.fingerprint, b"damaged")
-    assert build(sqlite, backbone, channel.id).digest
+    assert build(sqlite, backbone, channel.id, progress=note).generation == second.generation
     assert encoded == [40, 1, 41]
 
 
-def test_an_adapter_leaves_the_backbone_alone(
-    sqlite: Database, backbone: Backbone, channel: Channel
-) -> None:
+def test_an_adapter_leaves_the_backbone_alone(sqlite: Database, backbone: Backbone, channel: Channel) -> None:
     before = {k: v.clone() for k, v in backbone.model.state_dict().items()}
     bare = build(sqlite, backbone, channel.id)
     add_adapter(sqlite, channel, backbone, adapter_bytes(backbone, 1))

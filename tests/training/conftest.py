@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from app.model.backbone import Backbone, load_backbone
+from tests.fakes import build_backbone
+from training.dataset import Corpus, build_corpus
+from training.finetune import Subject, subject
+
+
+@pytest.fixture(scope="session")
+def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backbone")
+    build_backbone(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone(backbone_folder: Path) -> Backbone:
+    return load_backbone(str(backbone_folder))
+
+
+def chains(users: int = 60, items: int = 24) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """A channel that can be learned: whoever takes item n takes item n + 1 next."""
+    texts = {f"i{n:02d}": f"thing {'abcdefghijklmnopqrstuvwxyz'[n]}" for n in range(items)}
+    sequences = {f"u{u}": [f"i{(u + k) % items:02d}" for k in range(8)] for u in range(users)}
+    return texts, sequences
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    return build_corpus("chains", *chains(), 20)
+
+
+@pytest.fixture(scope="session")
+def on(backbone: Backbone, corpus: Corpus) -> Subject:
+    return subject(backbone, corpus)

@@ -1,0 +1,238 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.config import get_settings
+from app.model.backbone import Backbone
+from app.model.checkpoint import adapter_from_bytes
+from app.store import channels, jobs, registry, releases, tenants, vectors
+from app.store.db import Database
+from app.store.imports import Kind, run_import
+from app.store.jobs import JobState
+from app.store.tables import TrainingJob
+from app.store.wake import Wake
+from tests.training.conftest import chains
+from training import lease, worker
+from training.lease import Lease
+
+FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8, "checkpoint_seconds": 0}
+ADAPTER = {"bottleneck": 8, "user_bottleneck": 8}
+CONFIG = {"adapter": ADAPTER, "fit": FIT}
+
+
+@pytest.fixture
+def environment(
+    database: Database,
+    database_url: str,
+    valkey_url: str,
+    backbone_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Database:
+    """The worker's own configuration, as a process would read it."""
+    monkeypatch.setenv("TRANSREC_DATABASE_URL", database_url)
+    monkeypatch.setenv("TRANSREC_REDIS_URL", valkey_url)
+    monkeypatch.setenv("TRANSREC_BACKBONE", str(backbone_folder))
+    monkeypatch.setenv("TRANSREC_LEASE_SECONDS", "2")
+    monkeypatch.setenv("TRANSREC_POLL_SECONDS", "0.1")
+    for cached in (get_settings, worker.backbone, worker.database):
+        cached.cache_clear()
+    yield database  # type: ignore[misc]
+    worker.database().dispose()
+    for cached in (get_settings, worker.backbone, worker.database):
+        cached.cache_clear()
+
+
+def fill(db: Database, backbone: Backbone, folder: Path, users: int = 60) -> str:
+    """A channel with the chains of conftest; returns its id."""
+    with db.session() as s:
+        tenant = tenants.create_tenant(s, "t")
+        channel_id = channels.create_channel(s, tenant.id, "c", "", backbone.fingerprint).id
+    items, sequences = chains(users)
+    logs = [(u, i, 1000 + n) for u, history in sequences.items() for n, i in enumerate(history)]
+    tables: list[tuple[Kind, list[str], Any]] = [
+        (Kind.ITEMS, ["item_id", "text"], items.items()),
+        (Kind.INTERACTIONS, ["user_id", "item_id", "timestamp"], logs),
+    ]
+    for kind, header, rows in tables:
+        path = folder / f"{kind}.csv"
+        with path.open("w", newline="") as out:
+            csv.writer(out).writerows([header, *rows])
+        run_import(db, channel_id, kind, path, "csv", sha256="", actor="test")  # type: ignore[arg-type]
+    return channel_id
+
+
+def start(db: Database, channel_id: str, config: dict[str, Any]) -> str:
+    with db.session() as s:
+        return jobs.create_job(s, channel_id, config, "test").id
+
+
+def row(db: Database, channel_id: str, job_id: str) -> TrainingJob:
+    with db.read() as s:
+        return jobs.get_job(s, channel_id, job_id)
+
+
+def wait(until: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_job_from_the_queue_to_the_champion(
+    environment: Database, backbone: Backbone, tmp_path: Path, valkey_url: str
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG)
+    assert Wake(valkey_url).job(job_id)
+    worker.drain_queue(get_settings())
+    job = row(db, channel_id, job_id)
+    assert job.state == JobState.SUCCEEDED, job.error
+    assert job.result["gate"]["passed"]
+    assert {"adapter", "popularity", "zero_shot"} == job.result["test"].keys()
+    with db.read() as s:
+        adapter = registry.get_adapter(s, channel_id, 1, with_weights=True)
+        assert releases.champion(s, channel_id).version == job.adapter_version == 1
+        weights, config, fingerprint = adapter_from_bytes(adapter.weights)
+        assert vectors.load_vectors(s, channel_id, adapter.sha256, fingerprint)
+        assert jobs.load_checkpoint(s, job_id) is None
+    assert fingerprint == backbone.fingerprint
+    assert config.bottleneck == 8
+    assert weights
+
+
+def test_an_adapter_below_the_champion_is_kept_but_not_promoted(
+    environment: Database, backbone: Backbone, tmp_path: Path
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    good, poor = start(db, channel_id, CONFIG), None
+    worker.work_once(get_settings())
+    poor = start(db, channel_id, {"adapter": ADAPTER, "fit": FIT | {"max_epochs": 1, "learning_rate": 1e-7}})
+    worker.work_once(get_settings())
+    assert row(db, channel_id, good).state == JobState.SUCCEEDED
+    refused = row(db, channel_id, poor)
+    assert refused.state == JobState.REJECTED
+    assert "below" in refused.result["gate"]["reason"]
+    with db.read() as s:
+        assert releases.champion(s, channel_id).version == 1
+        assert [a.version for a in registry.list_adapters(s, channel_id)] in ([1, 2], [2, 1])
+
+
+def test_too_little_data_fails_with_the_numbers_it_needs(
+    environment: Database, backbone: Backbone, tmp_path: Path
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path, users=3)
+    job_id = start(db, channel_id, {})
+    worker.sweep()
+    job = row(db, channel_id, job_id)
+    assert job.state == JobState.FAILED
+    assert job.error is not None
+    assert "3 user(s) with at least 5 interactions, 20 are needed" in job.error
+
+
+def test_a_wrong_config_fails_and_says_where(
+    environment: Database, backbone: Backbone, tmp_path: Path
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, {"fit": {"max_epochs": 0}})
+    worker.sweep()
+    job = row(db, channel_id, job_id)
+    assert job.state == JobState.FAILED
+    assert "max_epochs" in str(job.error)
+
+
+def long_job(db: Database, channel_id: str) -> str:
+    return start(db, channel_id, {"adapter": ADAPTER, "fit": FIT | {"max_epochs": 1000, "patience": 1000}})
+
+
+def test_cancel_ends_a_running_job(environment: Database, backbone: Backbone, tmp_path: Path) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = long_job(db, channel_id)
+    thread = threading.Thread(target=worker.sweep)
+    thread.start()
+    wait(lambda: row(db, channel_id, job_id).progress.get("step", 0) > 0)
+    with db.session() as s:
+        jobs.request_cancel(s, channel_id, job_id)
+    thread.join(30)
+    assert not thread.is_alive()
+    assert row(db, channel_id, job_id).state == JobState.CANCELLED
+    with db.read() as s:
+        assert releases.champion(s, channel_id).version == 0
+
+
+def test_kill_9_is_taken_over_and_resumed(environment: Database, backbone: Backbone, tmp_path: Path) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, {"adapter": ADAPTER, "fit": FIT | {"max_epochs": 30, "patience": 30}})
+    process = subprocess.Popen([sys.executable, "-m", "training.worker"], env=dict(os.environ))
+    try:
+        wait(lambda: row(db, channel_id, job_id).progress.get("epoch", 0) >= 3)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    at_kill = row(db, channel_id, job_id)
+    assert at_kill.state == JobState.RUNNING
+    with db.read() as s:
+        kept = jobs.load_checkpoint(s, job_id)
+        assert kept is not None
+        epochs_kept = kept.state["epoch"]
+    assert epochs_kept >= 1
+    wait(lambda: _claimable(db, job_id), 10)  # the lease runs out
+    worker.sweep()
+    job = row(db, channel_id, job_id)
+    assert job.state == JobState.SUCCEEDED, job.error
+    assert job.attempts == 2
+    assert [c["epoch"] for c in job.result["curve"]] == list(range(30))  # no epoch twice, none left out
+
+
+def _claimable(db: Database, job_id: str) -> bool:
+    with db.read() as s:
+        return job_id in jobs.claimable(s)
+
+
+def test_sigterm_gives_the_job_back_at_once(
+    environment: Database, backbone: Backbone, tmp_path: Path
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = long_job(db, channel_id)
+    process = subprocess.Popen([sys.executable, "-m", "training.worker"], env=dict(os.environ))
+    try:
+        wait(lambda: row(db, channel_id, job_id).progress.get("step", 0) > 0)
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+    assert _claimable(db, job_id)
+
+
+def test_the_queue_may_be_away(
+    environment: Database, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    monkeypatch.setenv("TRANSREC_REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    get_settings.cache_clear()
+    job_id = start(db, channel_id, CONFIG)
+    assert not Wake(get_settings().redis_url).job(job_id)
+    worker.work_once(get_settings())
+    assert row(db, channel_id, job_id).state == JobState.SUCCEEDED
+
+
+def test_a_lost_lease_stops_the_loser(environment: Database, backbone: Backbone, tmp_path: Path) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG)
+    with db.session() as s:
+        jobs.claim(s, job_id, lease.OWNER, 60)
+    held = Lease(db, job_id, 1, threading.Event())
+    with held.held():
+        with db.session() as s:
+            s.get_one(TrainingJob, job_id).lease_owner = "somebody else"
+        wait(lambda: held._outcome is not None, 10)
+        with pytest.raises(lease.LeaseLost):
+            held.check()

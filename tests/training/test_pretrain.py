@@ -1,0 +1,58 @@
+import gzip
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import Invalid
+from app.model.backbone import load_backbone
+from tests.fakes import ENCODER
+from tests.training.conftest import chains
+from training.fit import FitConfig
+from training.pretrain import Recipe, pretrain, read_recipe
+from training.sources import read_retail, read_tsv
+
+
+def write_source(folder: Path, name: str) -> None:
+    items, sequences = chains()
+    with gzip.open(folder / f"{name}.items.tsv.gz", "wt") as out:
+        out.writelines(f"{item}\t{text}\n" for item, text in items.items())
+    with gzip.open(folder / f"{name}.users.tsv.gz", "wt") as out:
+        out.writelines(f"{user}\t{' '.join(sequence)}\n" for user, sequence in sequences.items())
+
+
+def test_a_recipe_gives_a_backbone_that_loads(backbone_folder: Path, tmp_path: Path) -> None:
+    write_source(tmp_path, "one")
+    write_source(tmp_path, "two")
+    fit = FitConfig(batch_users=32, max_epochs=1)
+    encoder = f"directory:{backbone_folder / ENCODER.removeprefix('directory:')}"
+    recipe = Recipe(
+        name="new", encoder=encoder, pooling="mean", sources=["one", "two"], top_layers=1, frozen=fit, top=fit
+    )
+    said: list[str] = []
+    fingerprint = pretrain(recipe, tmp_path, tmp_path / "out", said.append)
+    loaded = load_backbone(str(tmp_path / "out"))
+    assert loaded.fingerprint == fingerprint
+    assert (tmp_path / "out" / "item_encoder.safetensors").is_file()  # the tuned top layer
+    assert any(line.startswith("two: test HR@10") for line in said)
+
+
+def test_the_shipped_recipe_is_valid() -> None:
+    assert read_recipe("minilm-transrec").sources
+    with pytest.raises(Invalid, match="minilm-transrec"):
+        read_recipe("nothing")
+
+
+def test_the_retailers_departments() -> None:
+    source = read_retail("PASTRY")
+    assert len(source.items) == 2149
+    assert sum(len(s) for s in source.sequences.values()) == 15_046
+    assert sum(len(s) >= 5 for s in source.sequences.values()) == 1_102
+    times = source.times["1"]
+    assert times == sorted(times)
+    with pytest.raises(Invalid, match="PASTRY"):
+        read_retail("NOTHING")
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"nothing\.items"):
+        read_tsv(tmp_path, "nothing")
