@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 WITH_DOTS = dots() { while sleep 2; do printf .; done; }; dots & pid=$$!; trap 'kill $$pid 2>/dev/null; echo' EXIT;
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench serve clean
+.PHONY: help install demo test check bench quality serve clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -45,8 +45,11 @@ check: install ## Lint, format, types, import order (about a minute)
 	@echo "[3/4] mypy, slow the first time" && $(BIN)/mypy
 	@echo "[4/4] import order" && $(BIN)/lint-imports
 
-bench: install ## Print performance figures (minutes; keep the machine idle)
-	@$(BIN)/python -m pytest -m benchmark -s $(ARGS)
+bench: install ## Print latency, throughput and swap figures (2 minutes; keep the machine idle)
+	@$(BIN)/python -m tests.benchmarks.serving $(ARGS)
+
+quality: install ## Print HR@10 and NDCG@10 by method (minutes a channel; ARGS="pastry deli")
+	@$(BIN)/python -m tests.benchmarks.quality $(or $(ARGS),pastry deli)
 
 serve: install ## Run the service at http://127.0.0.1:8000 with its worker (ARGS="--port 0")
 	@$(BIN)/transrec serve $(ARGS)

@@ -171,7 +171,9 @@ class FitOptions(Body):
     max_epochs: int | None = Field(None, ge=1, le=1000)
     patience: int | None = Field(None, ge=1)
     max_seconds: float | None = Field(None, gt=0, allow_inf_nan=False)
+    log_q: float | None = Field(None, ge=0, le=1)
     eval_users: int | None = Field(None, ge=1)
+    checkpoint_seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     seed: int | None = Field(None, ge=0, lt=2**31)
 
 

@@ -54,7 +54,9 @@ def running(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def recommend(on: Running) -> Any:
-    return on.reader("POST", "/v1/channels/things/recommendations", json={"history": ["i03", "i04"], "count": 5})
+    return on.reader(
+        "POST", "/v1/channels/things/recommendations", json={"history": ["i03", "i04"], "count": 5}
+    )
 
 
 def until(condition: Callable[[], bool], seconds: float = 90) -> None:
@@ -89,12 +91,16 @@ def test_upload_train_swap_recommend_roll_back(running: Running) -> None:
     assert not {"i03", "i04"} & {item["item_id"] for item in after["items"]}
     running.operator("POST", "/v1/admin/channels/things/releases/rollback", params=TENANT, json={})
     until(lambda: recommend(running)["release"]["version"] == 0)
-    answer = httpx.get(f"{running.url}/v1/channels/things", headers={"Authorization": f"Bearer {running.stranger}"})
+    answer = httpx.get(
+        f"{running.url}/v1/channels/things", headers={"Authorization": f"Bearer {running.stranger}"}
+    )
     assert answer.status_code == 404
 
 
 def test_a_killed_worker_is_replaced_and_the_job_goes_on(running: Running) -> None:
-    job_id = train(running, {**CONFIG, "fit": FIT | {"max_epochs": 25, "patience": 25, "checkpoint_seconds": 0}})
+    job_id = train(
+        running, {**CONFIG, "fit": FIT | {"max_epochs": 25, "patience": 25, "checkpoint_seconds": 0}}
+    )
     until(lambda: len(job(running, job_id)["progress"].get("curve", [])) >= 2)
     for pid in worker_pids(running.home):
         os.kill(pid, signal.SIGKILL)
@@ -109,4 +115,6 @@ def worker_pids(home: Path) -> list[int]:
     """The worker of this very service: its environment names the home."""
     found = subprocess.run(["pgrep", "-f", "training.worker"], capture_output=True, text=True, check=False)
     pids = [int(pid) for pid in found.stdout.split()]
-    return [pid for pid in pids if f"TRANSREC_HOME={home}".encode() in Path(f"/proc/{pid}/environ").read_bytes()]
+    return [
+        pid for pid in pids if f"TRANSREC_HOME={home}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    ]

@@ -5,17 +5,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.core.config import get_settings
+from app.core.errors import LeaseLost
 from app.model.backbone import Backbone
 from app.model.checkpoint import adapter_from_bytes
 from app.store import channels, jobs, registry, releases, tenants, vectors
 from app.store.db import Database
+from app.store.formats import Format
 from app.store.imports import Kind, run_import
 from app.store.jobs import JobState
 from app.store.tables import TrainingJob
@@ -36,7 +38,7 @@ def environment(
     valkey_url: str,
     backbone_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Database:
+) -> Iterator[Database]:
     """The worker's own configuration, as a process would read it."""
     monkeypatch.setenv("TRANSREC_DATABASE_URL", database_url)
     monkeypatch.setenv("TRANSREC_REDIS_URL", valkey_url)
@@ -45,7 +47,7 @@ def environment(
     monkeypatch.setenv("TRANSREC_POLL_SECONDS", "0.1")
     for cached in (get_settings, worker.backbone, worker.database):
         cached.cache_clear()
-    yield database  # type: ignore[misc]
+    yield database
     worker.database().dispose()
     for cached in (get_settings, worker.backbone, worker.database):
         cached.cache_clear()
@@ -66,7 +68,7 @@ def fill(db: Database, backbone: Backbone, folder: Path, users: int = 60) -> str
         path = folder / f"{kind}.csv"
         with path.open("w", newline="") as out:
             csv.writer(out).writerows([header, *rows])
-        run_import(db, channel_id, kind, path, "csv", sha256="", actor="test")  # type: ignore[arg-type]
+        run_import(db, channel_id, kind, path, Format.CSV, sha256="", actor="test")
     return channel_id
 
 
@@ -234,5 +236,5 @@ def test_a_lost_lease_stops_the_loser(environment: Database, backbone: Backbone,
         with db.session() as s:
             s.get_one(TrainingJob, job_id).lease_owner = "somebody else"
         wait(lambda: held._outcome is not None, 10)
-        with pytest.raises(lease.LeaseLost):
+        with pytest.raises(LeaseLost):
             held.check()

@@ -3,13 +3,13 @@ import torch
 
 from app.model.encode import encode_items
 from training.finetune import Subject
-from training.towers import PooledTower, TokenTower, UpperTower, lower_states, pooled_states
+from training.towers import PooledTower, TokenTower, Tower, UpperTower, lower_states, pooled_states
 
 
 def test_every_tower_gives_the_vectors_that_serving_encodes(on: Subject) -> None:
     model, tokens = on.backbone.model, on.tokens
     plain = encode_items(model, tokens)
-    towers = [
+    towers: list[Tower] = [
         TokenTower(model, tokens),
         PooledTower(model, pooled_states(model, tokens)),
         UpperTower(model, lower_states(model, tokens, 1), tokens, 1),

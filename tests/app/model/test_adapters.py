@@ -94,13 +94,14 @@ def test_what_does_not_fit_is_refused_by_name(backbone: Backbone) -> None:
         adapters.load(backbone.model, SMALL, weights)
 
     site = "item/L00/mha/down.bias"
-    for change, words in [
+    refused: list[tuple[dict[str, Tensor | None], str]] = [
         ({site: None}, "lacks 1 tensor"),
         ({"item/L09/mha/down.bias": torch.zeros(4)}, "unknown tensor"),
         ({site: torch.zeros(5)}, r"shape \[5\], expected \[4\]"),
         ({site: torch.zeros(4, dtype=torch.int64)}, "expected a float type"),
         ({site: torch.tensor([0.0, 1.0, float("nan"), 0.0])}, "NaN"),
         ({site: torch.tensor([0.0, 1.0, float("inf"), 0.0])}, "NaN or infinite"),
-    ]:
+    ]
+    for change, words in refused:
         with pytest.raises(Invalid, match=words):
             load(**change)
