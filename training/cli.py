@@ -49,7 +49,7 @@ def demo(
     home: Annotated[Path, typer.Option(help="Folder of the demo's data; emptied at the start.")] = Path(
         "var/demo"
     ),
-    seconds: Annotated[int, typer.Option(help="Most seconds of training.")] = 240,
+    seconds: Annotated[int, typer.Option(help="Most seconds of training.")] = 150,
     leave: Annotated[bool, typer.Option("--exit", help="End the service at the end, for CI.")] = False,
 ) -> None:
     """Start the service on real data, train a channel, swap it in and show recommendations."""

@@ -48,7 +48,7 @@ def run(port: int, home: Path, seconds: int, leave: bool) -> None:
     """The whole story; leaves the service up unless `leave`."""
     console.rule("TransRec Serve demo")
     console.print(
-        "Starts the service (API, worker, SQLite, Valkey), loads a retailer's departments, recommends with\n"
+        "Starts the service (API, worker, SQLite, Valkey), loads a retailer's departments, recommends with "
         f"the bare backbone, trains one adapter (at most {seconds} s) and swaps it in: about "
         f"{seconds // 60 + 1} minutes."
     )
@@ -121,7 +121,7 @@ def load_data(api: Api) -> dict[str, str]:
         keys[tenant] = key["secret"]
     plan = [(MAIN, c, d) for c, d in CHANNELS.items()] + [(OTHER, OTHER_CHANNEL, OTHER_DEPARTMENT)]
     for tenant, channel, department in plan:
-        with console.status(f"Loading {department} into {tenant}/{channel} ..."):
+        with console.status(f"Loading and encoding {department} as {tenant}/{channel} ..."):
             report = load_channel(api, tenant, channel, read_retail(department))
         console.print(f"  {tenant}/{channel}: {report}")
     return keys
@@ -135,7 +135,19 @@ def load_channel(api: Api, tenant: str, channel: str, source: Source) -> str:
         options = {"tenant": tenant, "kind": kind, "format": "csv"}
         report = api("POST", f"/v1/channels/{channel}/imports", params=options, content=text.encode())
         counts[kind] = report["inserted"]
+    wait_until_served(api, tenant, channel)
     return ", ".join(f"{n:,} {kind}" for kind, n in counts.items())
+
+
+def wait_until_served(api: Api, tenant: str, channel: str, limit: float = 300) -> None:
+    """Until what was imported is encoded and answers."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        found = api("GET", f"/v1/channels/{channel}", params={"tenant": tenant})
+        if found["serving"]["generation"] == found["generation"]:
+            return
+        time.sleep(0.2)
+    raise Unavailable(f"Channel '{channel}' was not encoded in time; see the service's log.")
 
 
 def items_csv(source: Source) -> str:

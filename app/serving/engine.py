@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from app.core.config import Settings
-from app.core.errors import NotFound, TransRecError, Unavailable
+from app.core.errors import Conflict, NotFound, TransRecError, Unavailable
 from app.model.backbone import Backbone
 from app.serving.build import build
 from app.serving.release import Bundle
@@ -37,12 +37,20 @@ class Engine:
         self._building: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def bundle(self, channel_id: str) -> Bundle:
-        """The bundle that answers now; raises `Unavailable` while the channel is not loaded."""
+        """The bundle that answers now.
+
+        Raises `Unavailable` while the channel is not loaded, `Conflict` while it has no items.
+        """
         bundle = self.live.get(channel_id)
         if bundle is None:
             failure = self.failures.get(channel_id)
             why = f": {failure.reason}" if failure else " yet; try again shortly."
             raise Unavailable(f"The channel's release is not loaded{why}", retry_after=2)
+        if not bundle.items:
+            raise Conflict(
+                "The channel has no items to answer with. Import items; they answer as soon as they are "
+                "encoded: when the channel's serving.generation has reached its generation."
+            )
         return bundle
 
     def is_due(self, channel_id: str, generation: int) -> bool:

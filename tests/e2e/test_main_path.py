@@ -80,7 +80,7 @@ def ended(on: Running, job_id: str) -> bool:
 
 
 def test_upload_train_swap_recommend_roll_back(running: Running) -> None:
-    until(lambda: len(recommend(running)["items"]) == 5)
+    assert len(recommend(running)["items"]) == 5
     assert recommend(running)["release"]["version"] == 0
     job_id = train(running, CONFIG)
     until(lambda: ended(running, job_id))
