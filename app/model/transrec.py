@@ -110,7 +110,7 @@ class UserEncoder(nn.Module):
 
     def forward(self, e: Tensor, real: Tensor) -> Tensor:
         """(B, L, d) item vectors, (B, L) bool `real` -> (B, L, d) states; position t sees only <= t."""
-        x = self.dropout(self.norm(e + self.positions.weight))
+        x: Tensor = self.dropout(self.norm(e + self.positions.weight))
         mask = attention_mask(real)
         for block in self.blocks:
             x = block(x, mask)
