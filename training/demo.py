@@ -36,6 +36,12 @@ class Api:
     def __init__(self, url: str, key: str) -> None:
         self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=600)
 
+    def __enter__(self) -> "Api":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def __call__(self, method: str, path: str, **options: Any) -> Any:
         """Send, check, parse."""
         answer = self.http.request(method, path, **options)
@@ -56,22 +62,25 @@ def run(port: int, home: Path, seconds: int, leave: bool) -> None:
     home.mkdir(parents=True)
     port = port or free_port()
     operator = "tr_" + secrets.token_urlsafe(32)
-    with service(home, port, operator) as url:
-        api = Api(url, operator)
+    with service(home, port, operator) as url, Api(url, operator) as api:
         keys = load_data(api)
         show_isolation(url, keys)
-        household = pick_household()
-        reader = Api(url, keys[MAIN])
-        before = recommend(reader, household)
-        show(before, f"Zero-shot: the bare backbone for household {household}")
-        report = train(api, seconds)
-        show_metrics(report)
-        after = wait_for_swap(reader, household, report)
-        show(after, f"After the swap: release {after['release']['version']} for household {household}")
+        with Api(url, keys[MAIN]) as reader:
+            tell(api, reader, seconds)
         console.print(f"\nOpen [bold]{url}/docs[/] - key of tenant '{MAIN}': {keys[MAIN]}")
         if not leave:
             console.print("The service stays up; Ctrl-C ends it.")
             wait_for_interrupt()
+
+
+def tell(api: Api, reader: Api, seconds: int) -> None:
+    """Zero-shot answer, training, measured gain, the answer after the swap."""
+    household = pick_household()
+    show(recommend(reader, household), f"Zero-shot: the bare backbone for household {household}")
+    job = train(api, seconds)
+    show_metrics(job)
+    after = wait_for_swap(reader, household, job)
+    show(after, f"After the swap: release {after['release']['version']} for household {household}")
 
 
 def free_port() -> int:

@@ -37,9 +37,13 @@ class Subject:
     corpus: Corpus
     tokens: TokenTable
 
-    def evaluate(self, model: TransRec, stage: Stage, on_encode: Progress | None = None) -> Evaluation:
-        """Encode the catalogue with `model` and rank all of it."""
-        return evaluate_model(model, self.corpus, stage, encode_items(model, self.tokens, on_encode))
+    def encode(self, model: TransRec, on_encode: Progress | None = None) -> NDArray[np.float32]:
+        """The catalogue's distinct texts (U, d) as `model` sees them."""
+        return encode_items(model, self.tokens, on_encode)
+
+    def evaluate(self, model: TransRec, vectors: NDArray[np.float32], stage: Stage) -> Evaluation:
+        """Rank the whole catalogue for every user; `vectors` are the model's own, from `encode`."""
+        return evaluate_model(model, self.corpus, stage, vectors)
 
     def popularity(self, stage: Stage) -> Evaluation:
         """The baseline without a model."""

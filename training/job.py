@@ -80,16 +80,19 @@ def _measure(db: Database, on: Subject, channel_id: str, trained: Trained, lease
         lease.progress = {**lease.progress, "encoded": done, "to_encode": total}
         lease.check()
 
+    bare = on.backbone.model
     champion = champion_model(db, on.backbone, channel_id)
+    bare_vectors = on.encode(bare, note)
+    champion_vectors = bare_vectors if champion is bare else on.encode(champion, note)
     validation = {
-        "adapter": on.evaluate(trained.model, "validation", note),
+        "adapter": on.evaluate(trained.model, trained.vectors, "validation"),
         "popularity": on.popularity("validation"),
-        "champion": on.evaluate(champion, "validation", note),
+        "champion": on.evaluate(champion, champion_vectors, "validation"),
     }
     test = {
-        "adapter": on.evaluate(trained.model, "test", note),
+        "adapter": on.evaluate(trained.model, trained.vectors, "test"),
         "popularity": on.popularity("test"),
-        "zero_shot": on.evaluate(on.backbone.model, "test", note),
+        "zero_shot": on.evaluate(bare, bare_vectors, "test"),
     }
     verdict = gate(validation["adapter"], validation["popularity"], validation["champion"])
     return Report(validation, test, verdict)

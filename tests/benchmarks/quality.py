@@ -57,16 +57,17 @@ class Printer:
 
 def measure(on: Subject, config: TrainingConfig, train: bool) -> list[str]:
     """All rows of one channel."""
-    name, rows = on.corpus.name, list[str]()
+    name, rows, bare = on.corpus.name, list[str](), on.backbone.model
+    vectors = on.encode(bare)
     for stage in STAGES:
         rows.append(row(name, "popularity", stage, on.popularity(stage)))
-        rows.append(row(name, "zero-shot", stage, on.evaluate(on.backbone.model, stage)))
+        rows.append(row(name, "zero-shot", stage, on.evaluate(bare, vectors, stage)))
     print("\n".join(rows), flush=True)
     if train:
         trained = finetune(on, config, Printer())
         more = f"{len(trained.state.curve)} epochs, {trained.state.seconds:.0f} s"
         for stage in STAGES:
-            rows.append(row(name, "houlsby", stage, on.evaluate(trained.model, stage), more))
+            rows.append(row(name, "houlsby", stage, on.evaluate(trained.model, trained.vectors, stage), more))
         print("\n".join(rows[-2:]), json.dumps(trained.state.curve[-1]), flush=True)
     return rows
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,17 @@ def running(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TRANSREC_LEASE_SECONDS", "3")
     home = tmp_path / "home"
     home.mkdir()
-    with service(home, free_port(), OPERATOR) as url:
-        operator = Api(url, OPERATOR)
+    with ExitStack() as stack:
+        url = stack.enter_context(service(home, free_port(), OPERATOR))
+        operator = stack.enter_context(Api(url, OPERATOR))
         keys = {}
         for tenant in ("shop", "other"):
             operator("POST", "/v1/admin/tenants", json={"name": tenant})
             path = f"/v1/admin/tenants/{tenant}/keys"
             keys[tenant] = operator("POST", path, json={"role": "reader", "label": "test"})["secret"]
         load_channel(operator, "shop", "things", Source("things", *chains(), {}))
-        yield Running(url, operator, Api(url, keys["shop"]), keys["other"], home)
+        reader = stack.enter_context(Api(url, keys["shop"]))
+        yield Running(url, operator, reader, keys["other"], home)
 
 
 def recommend(on: Running) -> Any:

@@ -36,9 +36,10 @@ class Memory:
 
 @pytest.mark.parametrize("objective", ["in_batch", "sasrec"])
 def test_training_learns_what_can_be_learned(on: Subject, objective: str) -> None:
-    before = on.evaluate(on.backbone.model, "test").overall
+    bare = on.backbone.model
+    before = on.evaluate(bare, on.encode(bare), "test").overall
     trained = finetune(on, config(objective=objective, max_epochs=12, patience=12))
-    after = on.evaluate(trained.model, "test").overall
+    after = on.evaluate(trained.model, trained.vectors, "test").overall
     curve = trained.state.curve
     assert curve[-1]["loss"] < curve[0]["loss"]
     assert after.ndcg10 > max(before.ndcg10, on.popularity("test").overall.ndcg10)
@@ -82,7 +83,8 @@ def test_patience_time_and_progress(on: Subject) -> None:
 
 
 def test_gate(on: Subject) -> None:
-    good, bad = on.popularity("validation"), on.evaluate(on.backbone.model, "validation")
+    bare = on.backbone.model
+    good, bad = on.popularity("validation"), on.evaluate(bare, on.encode(bare), "validation")
     if good.overall.hr10 < bad.overall.hr10:
         good, bad = bad, good
     assert gate(good, bad, good).passed
