@@ -31,7 +31,7 @@ class FitConfig(BaseModel):
     )
     batch_users: int = Field(32, ge=1, le=4096, description="users a step")
     max_epochs: int = Field(20, ge=1, le=1000)
-    patience: int = Field(3, ge=1, description="epochs without a better validation HR@10 before stopping")
+    patience: int = Field(3, ge=1, description="epochs without a better validation result before stopping")
     max_seconds: float = Field(3600, gt=0, description="stop after this time and keep the best epoch")
     eval_users: int | None = Field(None, ge=1, description="validate on a fixed sample of users")
     checkpoint_seconds: float = Field(20, ge=0)
@@ -44,7 +44,7 @@ class FitState:
 
     epoch: int = 0
     step: int = 0  # within the epoch
-    best: float = -1.0
+    best: tuple[float, float] = (-1.0, -1.0)  # validation HR@10, then NDCG@10 where HR@10 ties
     bad_epochs: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -192,9 +192,11 @@ class Run:
                 "seconds": round(s.seconds, 1),
             }
         )
-        s.bad_epochs = 0 if found.hr10 > s.best else s.bad_epochs + 1
-        if found.hr10 > s.best:
-            s.best, self.best = found.hr10, self._weights()
+        figures = (found.hr10, found.ndcg10)
+        better = figures > tuple(s.best)  # a list, when it comes from a checkpoint's JSON
+        s.bad_epochs = 0 if better else s.bad_epochs + 1
+        if better:
+            s.best, self.best = figures, self._weights()
         s.epoch, s.step, s.losses = s.epoch + 1, 0, []
 
     def _report(self) -> StepReport:

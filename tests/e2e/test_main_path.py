@@ -19,9 +19,10 @@ from training.demo import Api, free_port, load_channel, service
 from training.sources import Source
 
 OPERATOR = "tr_operator-of-the-platform"
-FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8}
+FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 40, "patience": 40}
 CONFIG = {"adapter": {"bottleneck": 8, "user_bottleneck": 8}, "fit": FIT}
 TENANT = {"tenant": "shop"}
+HISTORY = [f"i{n:02d}" for n in range(3, 9)]
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ def running(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def recommend(on: Running) -> Any:
-    return on.reader(
-        "POST", "/v1/channels/things/recommendations", json={"history": ["i03", "i04"], "count": 5}
-    )
+    return on.reader("POST", "/v1/channels/things/recommendations", json={"history": HISTORY, "count": 5})
 
 
 def until(condition: Callable[[], bool], seconds: float = 90) -> None:
@@ -90,8 +89,8 @@ def test_upload_train_swap_recommend_roll_back(running: Running) -> None:
     assert job(running, job_id)["state"] == "SUCCEEDED", job(running, job_id)
     until(lambda: recommend(running)["release"]["version"] == 1)
     after = recommend(running)
-    assert "i05" in [item["item_id"] for item in after["items"]]  # who takes n takes n + 1
-    assert not {"i03", "i04"} & {item["item_id"] for item in after["items"]}
+    assert "i09" in [item["item_id"] for item in after["items"]]  # who takes n takes n + 1
+    assert not set(HISTORY) & {item["item_id"] for item in after["items"]}
     running.operator("POST", "/v1/admin/channels/things/releases/rollback", params=TENANT, json={})
     until(lambda: recommend(running)["release"]["version"] == 0)
     answer = httpx.get(
