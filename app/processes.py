@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 APPLICATION = "app.main:app_factory"
 WORKER = (sys.executable, "-m", "training.worker")  # by name: `app` never imports `training`
 STOP_SECONDS = 30  # a worker that stops writes a checkpoint first
+DRAIN_SECONDS = 10  # requests in flight at a stop; a stalled client must not hold up the rest
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 HEALTHY_SECONDS = 60.0  # a child that lived this long did not fail at its start
 
@@ -99,7 +100,12 @@ def serve_http(listening: socket.socket, processes: int) -> None:
 
     # The application logs by itself (log_config=None). Loading a backbone takes longer than 5 s.
     config = uvicorn.Config(
-        APPLICATION, factory=True, workers=processes, log_config=None, timeout_worker_healthcheck=60
+        APPLICATION,
+        factory=True,
+        workers=processes,
+        log_config=None,
+        timeout_worker_healthcheck=60,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     if processes > 1:
         Multiprocess(config, sockets=[listening]).run()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.model.adapters import AdapterConfig, attach, extract, freeze_all_but, tensors
 from app.model.backbone import Backbone
@@ -16,7 +16,7 @@ from app.model.transrec import TransRec
 from training.dataset import Corpus, Stage
 from training.evaluate import Evaluation, evaluate_model, evaluate_popularity
 from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
-from training.towers import TokenTower
+from training.towers import PooledTower, TokenTower, pooled_states
 
 
 class TrainingConfig(BaseModel):
@@ -26,6 +26,9 @@ class TrainingConfig(BaseModel):
 
     adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     fit: FitConfig = Field(default_factory=FitConfig)
+    warmup_epochs: int = Field(
+        10, ge=0, le=100, description="first epochs on cached encoder states, without the item encoder's part"
+    )
     promote: bool = Field(True, description="make it champion when it passes the gate")
 
 
@@ -77,8 +80,30 @@ def finetune(
     model = attach(on.backbone.model, config.adapter)
     trainable = tensors(model, config.adapter)
     freeze_all_but(model, trainable)
+    if checkpoints is None or checkpoints.load() is None:
+        _warm_up(on, model, trainable, config, on_step)
     tower = TokenTower(model, on.tokens)
     run = Run(model, trainable, on.corpus, tower, config.fit)
     state = run.fit(on_step, checkpoints)
     model.requires_grad_(False)
     return Trained(extract(model, config.adapter), model, tower.catalogue(), state)
+
+
+def _warm_up(
+    on: Subject,
+    model: TransRec,
+    trainable: dict[str, nn.Parameter],
+    config: TrainingConfig,
+    on_step: OnStep | None,
+) -> None:
+    """Train what stands behind the item encoder on its cached output, a hundred times cheaper a step.
+
+    The item encoder's adapters are still near the identity, so its output hardly differs from the
+    backbone's. It has no checkpoint of its own: a job that is killed here starts it again.
+    """
+    behind = {k: p for k, p in trainable.items() if not k.startswith("item/")}
+    if not config.warmup_epochs or not any(p is not model.prior for p in behind.values()):
+        return
+    tower = PooledTower(model, pooled_states(model, on.tokens))
+    fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
+    Run(model, behind, on.corpus, tower, fit).fit(on_step)

@@ -16,6 +16,7 @@ from app.store import jobs
 from app.store.db import Database
 from training.fit import FitState
 
+FORMAT = 1  # of checkpoints; raise it when FitState or the names of its tensors change
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -83,15 +84,15 @@ class JobCheckpoints:
         """The latest checkpoint of this job."""
         with self.db.read() as s:
             row = jobs.load_checkpoint(s, self.job_id)
-            return (FitState(**row.state), load(row.tensors)) if row else None
+            if row is None or row.state.get("format") != FORMAT:
+                return None  # of another version of the code: start over
+            return FitState(**row.state["fit"]), load(row.tensors)
 
     def save(self, state: FitState, tensors: dict[str, Tensor]) -> None:
         """One transaction: the old checkpoint stays until the new one is whole."""
-        data = save(tensors)
+        data, whole = save(tensors), {"format": FORMAT, "fit": asdict(state)}
         try:
             with self.db.session() as s:
-                jobs.save_checkpoint(
-                    s, self.job_id, owner=OWNER, step=state.step, state=asdict(state), tensors=data
-                )
+                jobs.save_checkpoint(s, self.job_id, owner=OWNER, step=state.step, state=whole, tensors=data)
         except Unavailable:
             return  # training goes on; the next checkpoint replaces this one

@@ -16,7 +16,7 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 
 from app.core import log as logs
-from app.core.config import Settings, get_settings
+from app.core.config import get_settings
 from app.core.errors import LeaseLost, TransRecError, Unavailable
 from app.core.names import QUEUE_TRAINING
 from app.core.valkey import redis_url
@@ -47,6 +47,12 @@ def database() -> Database:
     return Database(get_settings().resolved_database_url)
 
 
+@lru_cache(maxsize=1)
+def wake() -> Wake:
+    """This process's Redis."""
+    return Wake(redis_url(get_settings()))
+
+
 def run_job(job_id: str) -> None:
     """Claim the job and see it to its end; does nothing when another worker has it or it has ended."""
     db, settings = database(), get_settings()
@@ -73,7 +79,7 @@ def run_job(job_id: str) -> None:
             _end(db, job_id, JobState.FAILED, f"Unexpected {type(error).__name__}; see the worker's log.")
         else:
             if promoted:
-                Wake(redis_url(settings)).releases(channel_id)
+                wake().releases(channel_id)
 
 
 def _end(db: Database, job_id: str, state: JobState, error: str) -> None:
@@ -89,16 +95,17 @@ class QuietWorker(SimpleWorker):
         """Leave them to `main`."""
 
 
-def drain_queue(settings: Settings) -> None:
+def drain_queue() -> None:
     """Run what Redis has queued; nothing when Redis is away."""
     try:
-        client = redis.Redis.from_url(redis_url(settings))
-        queue = Queue(QUEUE_TRAINING, connection=client, serializer=JSONSerializer)
-        if queue.count:
-            worker = QuietWorker([queue], connection=client, serializer=JSONSerializer)
+        queue = Queue(QUEUE_TRAINING, connection=wake().client, serializer=JSONSerializer)
+        waiting = queue.count
+        wake().back()
+        if waiting:
+            worker = QuietWorker([queue], connection=wake().client, serializer=JSONSerializer)
             worker.work(burst=True, logging_level="WARNING")
     except redis.RedisError as error:
-        log.warning("Redis is away (%s); looking at the rows instead", type(error).__name__)
+        wake().away(error)
 
 
 def sweep() -> None:
@@ -110,9 +117,9 @@ def sweep() -> None:
             run_job(job_id)
 
 
-def work_once(settings: Settings) -> None:
+def work_once() -> None:
     """One look at the queue and at the rows."""
-    drain_queue(settings)
+    drain_queue()
     try:
         sweep()
     except Unavailable as error:
@@ -129,7 +136,7 @@ def main() -> None:
     database().migrate()
     log.info("worker %s waits for jobs", OWNER)
     while not STOPPING.is_set():
-        work_once(settings)
+        work_once()
         STOPPING.wait(settings.poll_seconds)
 
 

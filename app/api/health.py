@@ -23,10 +23,10 @@ async def empty() -> dict[str, str]:
 
 @router.get("/ready")
 def ready(db: DatabaseDep, engine: EngineDep, wake: WakeDep) -> dict[str, object]:
-    """Say that every channel's champion is loaded; 503 names the channels that are missing.
+    """Say that every channel's champion is loaded; 503 names the channels that are still to come.
 
     Redis may be away: then releases follow at the next poll. `failing` names channels whose newest
-    release could not be loaded, while an older one goes on answering.
+    release could not be loaded: an older one goes on answering, or the channel answers 503.
     """
     redis = "reachable" if wake.ping() else "unreachable"
     try:
@@ -36,7 +36,8 @@ def ready(db: DatabaseDep, engine: EngineDep, wake: WakeDep) -> dict[str, object
         raise Unavailable(error.message, database="unreachable", redis=redis) from error
     failing = {channel_id: failure.reason for channel_id, failure in dict(engine.failures).items()}
     state: dict[str, object] = {"database": "reachable", "redis": redis, "failing": failing}
-    missing = sorted(known.keys() - engine.live.keys())
+    # A channel whose release is broken needs its operator; it must not take all others out of service.
+    missing = sorted(known.keys() - engine.live.keys() - failing.keys())
     if missing:
         raise Unavailable(f"{len(missing)} channel(s) are not loaded yet.", 2, missing=missing, **state)
     return {"status": "ready", "channels": len(known), "backbone": engine.backbone.fingerprint, **state}

@@ -15,17 +15,8 @@ from app.store.catalog import ItemRow
 router = APIRouter(prefix="/v1/channels/{channel}/items", tags=["items"])
 
 
-@router.get("/{item_id}", response_model=ItemOut)
-def get_item(item_id: str, access: Reader, db: DatabaseDep) -> ItemRow:
-    """Show an item as it is stored."""
-    with db.read() as s:
-        item = catalog.get_items(s, access.channel_id, [item_id]).get(item_id)
-    if item is None:
-        raise NotFound(f"There is no item {item_id[:80]!r} in the channel. Check the id, or import it first.")
-    return item
-
-
-@router.get("/{item_id}/similar")
+# An id may hold a slash. So this route comes first, and an item whose id ends in "/similar" has no page.
+@router.get("/{item_id:path}/similar")
 def get_similar(
     item_id: str,
     access: Reader,
@@ -38,3 +29,13 @@ def get_similar(
     bundle = engine.bundle(access.channel_id)
     found = [RecommendedOut.model_validate(item) for item in similar(bundle, item_id, count)]
     return SimilarOut(release=ReleaseRef.model_validate(bundle), items=found)
+
+
+@router.get("/{item_id:path}", response_model=ItemOut)
+def get_item(item_id: str, access: Reader, db: DatabaseDep) -> ItemRow:
+    """Show an item as it is stored."""
+    with db.read() as s:
+        item = catalog.get_items(s, access.channel_id, [item_id]).get(item_id)
+    if item is None:
+        raise NotFound(f"There is no item {item_id[:80]!r} in the channel. Check the id, or import it first.")
+    return item

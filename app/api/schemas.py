@@ -9,16 +9,18 @@ from app.core.names import NAME_PATTERN
 from app.model.adapters import AdapterConfig
 
 
-def _no_nul(text: str) -> str:
+def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL character cannot be stored: leave it out")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half a surrogate pair cannot be stored: leave it out")
     return text
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, examples=["books"])]
-Text = Annotated[str, AfterValidator(_no_nul), Field(max_length=1000)]
-ItemId = Annotated[str, Field(min_length=1, max_length=128, examples=["item-1"])]
-UserId = Annotated[str, AfterValidator(_no_nul), Field(min_length=1, max_length=128, examples=["user-1"])]
+Text = Annotated[str, AfterValidator(_storable), Field(max_length=1000)]
+ItemId = Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=128, examples=["item-1"])]
+UserId = Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=128, examples=["user-1"])]
 
 
 class Body(BaseModel):
@@ -182,6 +184,12 @@ class NewJob(Body):
 
     adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     fit: FitOptions = Field(default_factory=FitOptions)
+    warmup_epochs: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="First epochs on cached encoder states, without the item encoder's part.",
+    )
     promote: bool = Field(True, description="Make it champion when it passes the quality gate.")
 
     def config(self) -> dict[str, Any]:
@@ -189,6 +197,7 @@ class NewJob(Body):
         return {
             "adapter": self.adapter.model_dump(),
             "fit": self.fit.model_dump(exclude_none=True),
+            "warmup_epochs": self.warmup_epochs,
             "promote": self.promote,
         }
 

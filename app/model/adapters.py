@@ -7,10 +7,10 @@ never a library's module path, so stored adapters outlive a library's renaming.
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,10 +30,19 @@ class AdapterConfig(BaseModel):
     bottleneck: int = Field(64, ge=0, le=1024, description="width k inside the item encoder")
     user_bottleneck: int = Field(16, ge=0, le=256, description="width k_u inside the user encoder")
     tune_layer_norm: bool = Field(True, description="own copies of every LayerNorm of both encoders")
-    tune_dtl: bool = Field(False, description="own copy of the DTL")
+    tune_dtl: bool = Field(True, description="own copy of the DTL; the paper keeps it frozen")
     popularity_prior: bool = Field(
         True, description="one more number: score = user . item + prior * log(1 + interactions of the item)"
     )
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> Self:
+        if not (self.bottleneck or self.user_bottleneck or self.tune_layer_norm or self.tune_dtl):
+            raise ValueError(
+                "nothing would be trained: set bottleneck or user_bottleneck above 0, "
+                "tune_layer_norm or tune_dtl"
+            )
+        return self
 
 
 class Bottleneck(nn.Module):

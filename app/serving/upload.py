@@ -1,10 +1,18 @@
 """Uploaded adapters: nothing is stored unless it would serve."""
 
+import numpy as np
+import torch
+
 from app.core.errors import Invalid
 from app.model import adapters
 from app.model.adapters import AdapterConfig
 from app.model.backbone import Backbone
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
+from app.model.encode import encode_histories, encode_items, popularity_bias
+from app.model.inputs import tokenize
+from app.model.transrec import TransRec
+
+PROBES = ("a", "fresh bread, private, 2 lb", "The Adventures of Dollie (1908) | Action, Short")
 
 
 def accept_adapter(backbone: Backbone, data: bytes) -> tuple[bytes, AdapterConfig]:
@@ -19,5 +27,16 @@ def accept_adapter(backbone: Backbone, data: bytes) -> tuple[bytes, AdapterConfi
             f"{backbone.fingerprint[:12]!r}. Train it on this one.",
             expected=backbone.fingerprint,
         )
-    adapters.load(backbone.model, config, weights)
+    _try_out(backbone, adapters.load(backbone.model, config, weights))
     return adapter_to_bytes(weights, config, fingerprint), config
+
+
+def _try_out(backbone: Backbone, model: TransRec) -> None:
+    """Finite weights can still overflow: such an adapter would load nowhere."""
+    tokens = tokenize(backbone.tokenizer, PROBES, model.config.max_tokens)
+    with np.errstate(over="ignore"):
+        vectors = encode_items(model, tokens)
+        user = encode_histories(model, torch.from_numpy(vectors), [range(len(PROBES))])
+        bias = popularity_bias(model, np.array([10**9]))
+    if not all(np.isfinite(numbers).all() for numbers in (vectors, user, bias)):
+        raise Invalid("The adapter's weights are so large that its vectors overflow. Train it again.")

@@ -15,6 +15,8 @@ from app.store.parquet import read_parquet
 Row = dict[str, Any]
 MAX_BYTES = 16 * 1024**3
 _MAX_ROW_CHARS = 1024**2  # a CSV row may span lines, but not the whole file
+_MAX_RATIO = 100  # unpacked to packed: honest files stay far below, made-up ones reach 1000
+_FREE_BYTES = 16 * 1024**2  # a file may unpack to this whatever the ratio
 
 
 class Format(StrEnum):
@@ -63,12 +65,15 @@ def read_rows(
     """Yield (line number, row), or (line number, reason) for a line that cannot be read.
 
     Lines count from 1, the header of a CSV file included; in Parquet it is the row's number. Raises
-    `Invalid` when the file as a whole is wrong, `TooLarge` when it unpacks to over `max_bytes`.
+    `Invalid` when the file as a whole is wrong, `TooLarge` when it unpacks to over `max_bytes`, or
+    to over 100 times its size and 16 MiB.
     """
+    if gzipped or format is Format.PARQUET:
+        max_bytes = min(max_bytes, max(_FREE_BYTES, path.stat().st_size * _MAX_RATIO))
     if format is Format.PARQUET:
         if gzipped:
             raise Invalid("Parquet is compressed inside. Send the file without gzip.")
-        yield from read_parquet(path, columns.check, columns.wanted)
+        yield from read_parquet(path, columns.check, columns.wanted, max_line_bytes, max_bytes)
         return
     lines = read_lines(path, gzipped, max_line_bytes, max_bytes)
     yield from _read_csv(lines, columns) if format is Format.CSV else _read_jsonl(lines)
@@ -101,7 +106,7 @@ def _no_constant(name: str) -> Any:
 
 
 class _CsvLines:
-    """The usable lines for the csv module, which may take several for one row; bad ones set aside."""
+    """The lines for the csv module, which may take several for one row; bad ones empty, set aside."""
 
     def __init__(self, lines: Iterator[tuple[int, str | BadLine]]) -> None:
         self._lines = lines
@@ -115,26 +120,22 @@ class _CsvLines:
     def __next__(self) -> str:
         if self._row_chars > _MAX_ROW_CHARS:
             raise csv.Error("field limit of the row")
-        while True:
-            self.number, line = next(self._lines)
-            if not isinstance(line, BadLine):
-                self._row_chars += len(line)
-                return line
+        self.number, line = next(self._lines)
+        if isinstance(line, BadLine):
             self.bad.append(line)
+            self._row_chars += len(line.reason)
+            return ""  # the reader goes on, and the bad lines do not pile up
+        self._row_chars += len(line)
+        return line
 
     def begin_row(self) -> int:
         """Return the number of the next line."""
         self._row_chars = 0
         return self.number + 1
 
-    def row_start(self, start: int) -> int:
-        """Return where the row begins: after the bad lines that were passed over on the way to it."""
-        return max([start, *(bad.number + 1 for bad in self.bad if bad.number < self.number)])
-
     def take_bad(self) -> Iterator[tuple[int, str]]:
-        while self.bad:
-            bad = self.bad.pop(0)
-            yield bad.number, bad.reason
+        bad, self.bad = self.bad, []
+        yield from ((line.number, line.reason) for line in bad)
 
 
 def _read_csv(
@@ -152,11 +153,9 @@ def _read_csv(
         except StopIteration:
             break
         except csv.Error as error:
-            start = source.row_start(start)
             yield from source.take_bad()
             yield start, _csv_reason(error)
             continue
-        start = source.row_start(start)
         yield from source.take_bad()
         if len(fields) == len(header):
             yield start, {name: field for name, field in zip(header, fields, strict=True) if name in wanted}

@@ -13,6 +13,7 @@ from app.store.events import InteractionRow
 MAX_ID_CHARS = 128
 MAX_TEXT_CHARS = 10_000
 MAX_ATTRIBUTES_CHARS = 100_000
+MAX_DEPTH = 32  # of lists and objects in the attributes; the JSON of answers has a limit too
 
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds it would be the year 5138: so it is milliseconds
 _MAX_TIMESTAMP = 4_102_444_800_000  # 2100-01-01
@@ -76,6 +77,8 @@ def _number_to_milliseconds(value: int | float | Decimal) -> int:
 
 
 def _timestamp_text(text: str) -> int | float | datetime:
+    if "_" in text:  # Python's numbers may hold one
+        raise BadRow(f"the timestamp {text[:40]!r} is neither a number nor ISO 8601")
     try:
         return int(text)
     except ValueError:
@@ -125,6 +128,8 @@ def _is_utf8(text: str) -> bool:
 def _attributes(values: dict[str, Any]) -> dict[str, Any]:
     """Return plain JSON of what else is known of an item, without what is missing."""
     known = {key: value for key, value in values.items() if not _is_missing(value)}
+    if any(_is_deeper(value, MAX_DEPTH) for value in known.values()):
+        raise BadRow(f"the attributes are nested deeper than {MAX_DEPTH} levels")
     try:
         text = json.dumps(known, default=_plain, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -137,6 +142,13 @@ def _attributes(values: dict[str, Any]) -> dict[str, Any]:
     if not _is_utf8(json.dumps(attributes, ensure_ascii=False)):
         raise BadRow("the attributes hold half a surrogate pair")
     return attributes
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list | tuple):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def _is_missing(value: object) -> bool:

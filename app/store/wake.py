@@ -18,6 +18,7 @@ class Wake:
 
     def __init__(self, url: str) -> None:
         self.client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5)
+        self._away = False
 
     def ping(self) -> bool:
         """Whether Redis answers."""
@@ -26,13 +27,25 @@ class Wake:
         except redis.RedisError:
             return False
 
+    def away(self, error: redis.RedisError) -> None:
+        """Say once that Redis has gone, not at every poll."""
+        if not self._away:
+            log.warning("Redis is away (%s): going on by polling the database", type(error).__name__)
+        self._away = True
+
+    def back(self) -> None:
+        """Say once that Redis answers again."""
+        if self._away:
+            log.warning("Redis is back")
+        self._away = False
+
     def job(self, job_id: str) -> bool:
         """Queue a training job for the workers; JSON, so that no pickle is ever read."""
         try:
             queue = Queue(QUEUE_TRAINING, connection=self.client, serializer=JSONSerializer)
             queue.enqueue(RUN_JOB, job_id, job_timeout=-1, result_ttl=0, failure_ttl=0)
         except redis.RedisError as error:
-            log.warning("Redis is away (%s); job %s waits for the next poll", type(error).__name__, job_id)
+            self.away(error)
             return False
         return True
 
@@ -41,7 +54,7 @@ class Wake:
         try:
             self.client.publish(WAKE_RELEASES, channel_id)
         except redis.RedisError as error:
-            log.warning("Redis is away (%s); releases follow at the next poll", type(error).__name__)
+            self.away(error)
             return False
         return True
 
@@ -50,7 +63,8 @@ class Wake:
         try:
             with self.client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
                 subscription.subscribe(WAKE_RELEASES)
+                self.back()
                 while True:
                     yield subscription.get_message(timeout=timeout) is not None
         except redis.RedisError as error:
-            log.warning("Redis is away (%s); polling", type(error).__name__)
+            self.away(error)

@@ -28,6 +28,7 @@ from training.lease import Lease
 
 FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8, "checkpoint_seconds": 0}
 ADAPTER = {"bottleneck": 8, "user_bottleneck": 8}
+CACHED = (get_settings, worker.backbone, worker.database, worker.wake)
 CONFIG = {"adapter": ADAPTER, "fit": FIT}
 
 
@@ -45,11 +46,11 @@ def environment(
     monkeypatch.setenv("TRANSREC_BACKBONE", str(backbone_folder))
     monkeypatch.setenv("TRANSREC_LEASE_SECONDS", "2")
     monkeypatch.setenv("TRANSREC_POLL_SECONDS", "0.1")
-    for cached in (get_settings, worker.backbone, worker.database):
+    for cached in CACHED:
         cached.cache_clear()
     yield database
     worker.database().dispose()
-    for cached in (get_settings, worker.backbone, worker.database):
+    for cached in CACHED:
         cached.cache_clear()
 
 
@@ -95,7 +96,7 @@ def test_a_job_from_the_queue_to_the_champion(
     db, channel_id = environment, fill(environment, backbone, tmp_path)
     job_id = start(db, channel_id, CONFIG)
     assert Wake(valkey_url).job(job_id)
-    worker.drain_queue(get_settings())
+    worker.drain_queue()
     job = row(db, channel_id, job_id)
     assert job.state == JobState.SUCCEEDED, job.error
     assert job.result["gate"]["passed"]
@@ -116,9 +117,9 @@ def test_an_adapter_below_the_champion_is_kept_but_not_promoted(
 ) -> None:
     db, channel_id = environment, fill(environment, backbone, tmp_path)
     good, poor = start(db, channel_id, CONFIG), None
-    worker.work_once(get_settings())
+    worker.work_once()
     poor = start(db, channel_id, {"adapter": ADAPTER, "fit": FIT | {"max_epochs": 1, "learning_rate": 1e-7}})
-    worker.work_once(get_settings())
+    worker.work_once()
     assert row(db, channel_id, good).state == JobState.SUCCEEDED
     refused = row(db, channel_id, poor)
     assert refused.state == JobState.REJECTED
@@ -175,23 +176,24 @@ def test_kill_9_is_taken_over_and_resumed(environment: Database, backbone: Backb
     job_id = start(db, channel_id, {"adapter": ADAPTER, "fit": FIT | {"max_epochs": 30, "patience": 30}})
     process = subprocess.Popen([sys.executable, "-m", "training.worker"], env=dict(os.environ))
     try:
-        wait(lambda: row(db, channel_id, job_id).progress.get("epoch", 0) >= 3)
+        wait(lambda: _checkpointed_epochs(db, job_id) >= 1)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     at_kill = row(db, channel_id, job_id)
     assert at_kill.state == JobState.RUNNING
-    with db.read() as s:
-        kept = jobs.load_checkpoint(s, job_id)
-        assert kept is not None
-        epochs_kept = kept.state["epoch"]
-    assert epochs_kept >= 1
     wait(lambda: _claimable(db, job_id), 10)  # the lease runs out
     worker.sweep()
     job = row(db, channel_id, job_id)
     assert job.state == JobState.SUCCEEDED, job.error
     assert job.attempts == 2
     assert [c["epoch"] for c in job.result["curve"]] == list(range(30))  # no epoch twice, none left out
+
+
+def _checkpointed_epochs(db: Database, job_id: str) -> int:
+    with db.read() as s:
+        kept = jobs.load_checkpoint(s, job_id)
+        return int(kept.state["fit"]["epoch"]) if kept else 0
 
 
 def _claimable(db: Database, job_id: str) -> bool:
@@ -220,9 +222,10 @@ def test_the_queue_may_be_away(
     db, channel_id = environment, fill(environment, backbone, tmp_path)
     monkeypatch.setenv("TRANSREC_REDIS_URL", f"unix://{tmp_path}/nobody.sock")
     get_settings.cache_clear()
+    worker.wake.cache_clear()
     job_id = start(db, channel_id, CONFIG)
     assert not Wake(get_settings().redis_url).job(job_id)
-    worker.work_once(get_settings())
+    worker.work_once()
     assert row(db, channel_id, job_id).state == JobState.SUCCEEDED
 
 
@@ -238,3 +241,16 @@ def test_a_lost_lease_stops_the_loser(environment: Database, backbone: Backbone,
         wait(lambda: held._outcome is not None, 10)
         with pytest.raises(LeaseLost):
             held.check()
+
+
+def test_a_checkpoint_of_another_version_of_the_code_starts_over(
+    environment: Database, backbone: Backbone, tmp_path: Path
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG)
+    with db.session() as s:
+        jobs.claim(s, job_id, lease.OWNER, 60)
+        jobs.save_checkpoint(
+            s, job_id, owner=lease.OWNER, step=1, state={"epoch": 3, "best": 0.5}, tensors=b"?"
+        )
+    assert lease.JobCheckpoints(db, job_id).load() is None

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from app.core.errors import Invalid
@@ -14,7 +15,7 @@ CONFIGS = [
     SMALL,
     AdapterConfig(bottleneck=0, user_bottleneck=4),
     AdapterConfig(bottleneck=4, user_bottleneck=0, tune_layer_norm=False),
-    AdapterConfig(bottleneck=4, user_bottleneck=4, tune_dtl=True, popularity_prior=False),
+    AdapterConfig(bottleneck=4, user_bottleneck=4, tune_dtl=False, popularity_prior=False),
 ]
 
 
@@ -105,3 +106,8 @@ def test_what_does_not_fit_is_refused_by_name(backbone: Backbone) -> None:
     for change, words in refused:
         with pytest.raises(Invalid, match=words):
             load(**change)
+
+
+def test_a_config_that_trains_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match="nothing would be trained"):
+        AdapterConfig(bottleneck=0, user_bottleneck=0, tune_layer_norm=False, tune_dtl=False)

@@ -4,10 +4,11 @@ from app.core.errors import Invalid
 from app.model.adapters import AdapterConfig
 from app.model.counts import count_parameters
 
-PUBLISHED = AdapterConfig(popularity_prior=False)  # the paper has no prior
+PUBLISHED = AdapterConfig(tune_dtl=False, popularity_prior=False)  # as in the paper
 HOULSBY_ROWS: list[tuple[dict[str, object], int]] = [
     ({}, 2_426_816),
     ({"popularity_prior": True}, 2_426_817),
+    ({"tune_dtl": True}, 2_426_816 + 49_216),
     ({"tune_layer_norm": False}, 2_387_776),
     ({"tune_layer_norm": False, "user_bottleneck": 0}, 2_379_264),
     ({"tune_layer_norm": False, "bottleneck": 0}, 8_512),
