@@ -124,3 +124,15 @@ def test_bad_jobs(shop: Shop, body: dict[str, object]) -> None:
     answer = shop.operator.post(f"{ADMIN}/training-jobs", content=json.dumps(body))
     assert is_problem(answer, 422)
     assert answer.json()["errors"] or answer.json()["detail"]
+
+
+def test_half_a_surrogate_pair_is_refused(shop: Shop) -> None:
+    bodies = {
+        f"/v1/admin/tenants/{shop.tenant}/keys": r'{"label": "\ud800"}',
+        "/v1/admin/channels": r'{"name": "more", "description": "\ud800"}',
+        f"{ADMIN}/releases/promote": r'{"version": 0, "reason": "\ud800"}',
+    }
+    for path, body in bodies.items():
+        answer = shop.operator.post(path, content=body, headers={"content-type": "application/json"})
+        assert is_problem(answer, 422)
+        assert "surrogate" in answer.json()["detail"]

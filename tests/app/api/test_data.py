@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.app.api.conftest import Server, Shop, is_problem, send, serves, spare_file, wait_for
 
@@ -44,6 +45,37 @@ def test_items(shop: Shop) -> None:
     found = shop.reader.get(f"{BOOKS}/items/i1/similar?count=5").json()
     assert len(found["items"]) == 5
     assert "i1" not in [similar["item_id"] for similar in found["items"]]
+
+
+def test_ids_with_a_slash(shop: Shop) -> None:
+    send(shop.writer, "items", "item_id,text\na/b,a thing with a slash\n")
+    wait_for(lambda: serves(shop.reader, 0, 3))
+    for path in ("a%2Fb", "a/b"):
+        assert shop.reader.get(f"{BOOKS}/items/{path}").json()["item_id"] == "a/b"
+        assert len(shop.reader.get(f"{BOOKS}/items/{path}/similar?count=5").json()["items"]) == 5
+    assert is_problem(shop.reader.get(f"{BOOKS}/items/a%2Fc"), 404)
+
+
+def test_deep_attributes_are_refused(shop: Shop) -> None:
+    line = '{"item_id": "deep", "text": "x", "more": ' + "[" * 260 + "]" * 260 + "}"
+    answer = shop.writer.post(f"{BOOKS}/imports?kind=items&format=jsonl", content=line.encode())
+    assert is_problem(answer, 422)
+    assert "deeper than 32" in answer.json()["report"]["errors"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        r'{"user_id": "\ud800"}',
+        r'{"history": ["\ud800"]}',
+        r'{"user_id": "u0", "exclude_item_ids": ["\ud800"]}',
+    ],
+)
+def test_half_a_surrogate_pair_is_refused(shop: Shop, body: str) -> None:
+    headers = {"content-type": "application/json"}
+    answer = shop.reader.post(f"{BOOKS}/recommendations", content=body, headers=headers)
+    assert is_problem(answer, 422)
+    assert "surrogate" in answer.json()["detail"]
 
 
 def test_a_new_item_is_recommended(shop: Shop) -> None:

@@ -120,6 +120,63 @@ def test_gzip_bomb(path: Path) -> None:
         rows(path, Format.JSONL, bomb, gzipped=True, max_bytes=1_000_000)
 
 
+def test_gzip_bomb_of_short_lines(path: Path) -> None:
+    bomb = gzip.compress(b"\n" * 600_000)
+    for kind in (Format.CSV, Format.JSONL):
+        with pytest.raises(TooLarge, match="unpacks to more than 16777216 bytes"):
+            rows(path, kind, b"id,text\n" * (kind is Format.CSV) + b"\n" * 600_000, max_bytes=16 * 1024**2)
+    with pytest.raises(TooLarge, match="unpacks to more than 16777216 bytes"):
+        rows(path, Format.JSONL, bomb, gzipped=True)
+    with pytest.raises(TooLarge, match="unpacks to more than 1000 bytes"):
+        rows(path, Format.JSONL, b"0" * 5000, max_line_bytes=10, max_bytes=1000)
+
+
+def test_many_bad_csv_lines_are_given_one_by_one(path: Path) -> None:
+    path.write_bytes(b"id,text\n" + b"\0\n" * 200_000 + b"1,a\n")
+    found = list(read_rows(path, Format.CSV, COLUMNS))
+    assert found[0] == (2, "the line holds a NUL byte")
+    assert found[-2:] == [(200_001, "the line holds a NUL byte"), (200_002, {"id": "1", "text": "a"})]
+
+
+def repeated(text: str, count: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([text]))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_parquet_bomb(path: Path, nested: bool) -> None:
+    texts = repeated("x" * 900_000, 2000)
+    column = pa.ListArray.from_arrays(pa.array([0, 2000], pa.int32()), texts) if nested else texts
+    count = len(column)
+    pq.write_table(pa.table({"id": list(range(count)), "text": ["a"] * count, "more": column}), path)
+    with pytest.raises(TooLarge, match="unpacks to more than 16777216 bytes"):
+        rows(path, Format.PARQUET, columns=Columns(COLUMNS.required, extra=True))
+    assert len(rows(path, Format.PARQUET)) == count
+
+
+def test_parquet_refused_by_its_footer(path: Path) -> None:
+    pq.write_table(pa.table({"id": [1] * 3_000_000, "text": repeated("a", 3_000_000)}), path)
+    with pytest.raises(TooLarge, match="unpacks to more than"):
+        next(read_rows(path, Format.PARQUET, COLUMNS))
+
+
+def test_long_parquet_rows_are_bad(path: Path) -> None:
+    texts = ["a", "b" * 2_000_000, None, "c"]
+    tags = [["x"], None, [], ["y", None]]
+    pq.write_table(pa.table({"id": [1, 2, 3, 4], "text": texts, "tags": tags}), path)
+    assert rows(path, Format.PARQUET, columns=Columns(COLUMNS.required, extra=True)) == [
+        (1, {"id": 1, "text": "a", "tags": ["x"]}),
+        (2, "the row is longer than 1048576 bytes"),
+        (3, {"id": 3, "text": None, "tags": []}),
+        (4, {"id": 4, "text": "c", "tags": ["y", None]}),
+    ]
+
+
+def test_binary_parquet_columns_are_refused(path: Path) -> None:
+    pq.write_table(pa.table({"id": ["1"], "text": pa.array([b"x" * 100], pa.binary(100))}), path)
+    with pytest.raises(Invalid, match="'text' holds binary data"):
+        rows(path, Format.PARQUET)
+
+
 def test_parquet(path: Path) -> None:
     table = pa.table(
         {"id": list(range(4500)), "text": pa.array(["a"] * 4500).dictionary_encode(), "more": [1] * 4500}

@@ -47,6 +47,8 @@ def test_timestamps_keep_milliseconds() -> None:
         None,
         "",
         "soon",
+        "1_0",
+        "1_0.5",
         True,
         [],
         -1,
@@ -63,6 +65,13 @@ def test_bad_timestamps(value: object) -> None:
         parse_timestamp(value)
 
 
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def test_item() -> None:
     row = {"item_id": 7, "title": "T", "text": "X", "price": 1.5, "none": None, "nan": float("nan"), "": ""}
     assert parse_item(row) == ItemRow("7", "X", {"title": "T", "price": 1.5})
@@ -70,6 +79,7 @@ def test_item() -> None:
     attributes = parse_item(
         {"item_id": "a", "text": "T", "on": date(2020, 1, 2), "d": Decimal("1.5")}
     ).attributes
+    assert parse_item({"item_id": "a", "text": "T", "x": nested(32)}).attributes == {"x": nested(32)}
     assert attributes == {"on": "2020-01-02", "d": 1.5}
 
 
@@ -95,6 +105,9 @@ def test_item() -> None:
         ({"x": "\0"}, "NUL"),
         ({"x": ["\ud800"]}, "surrogate"),
         ({"x": "y" * 100_001}, "longer than"),
+        ({"x": nested(33)}, "deeper than 32"),
+        ({"x": {"y": nested(32)}}, "deeper than 32"),
+        ({"x": nested(500)}, "deeper than 32"),
     ],
 )
 def test_bad_items(change: dict[str, Any], reason: str) -> None:
