@@ -80,10 +80,13 @@ def finetune(
     model = attach(on.backbone.model, config.adapter)
     trainable = tensors(model, config.adapter)
     freeze_all_but(model, trainable)
+    warm = None
     if checkpoints is None or checkpoints.load() is None:
-        _warm_up(on, model, trainable, config, on_step)
+        warm = _warm_up(on, model, trainable, config, on_step)
     tower = TokenTower(model, on.tokens)
     run = Run(model, trainable, on.corpus, tower, config.fit)
+    if warm:
+        run.state.best = warm.best  # what follows replaces the warm-up's weights only by doing better
     state = run.fit(on_step, checkpoints)
     model.requires_grad_(False)
     return Trained(extract(model, config.adapter), model, tower.catalogue(), state)
@@ -95,7 +98,7 @@ def _warm_up(
     trainable: dict[str, nn.Parameter],
     config: TrainingConfig,
     on_step: OnStep | None,
-) -> None:
+) -> FitState | None:
     """Train what stands behind the item encoder on its cached output, a hundred times cheaper a step.
 
     The item encoder's adapters are still near the identity, so its output hardly differs from the
@@ -103,7 +106,7 @@ def _warm_up(
     """
     behind = {k: p for k, p in trainable.items() if not k.startswith("item/")}
     if not config.warmup_epochs or not any(p is not model.prior for p in behind.values()):
-        return
+        return None
     tower = PooledTower(model, pooled_states(model, on.tokens))
     fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
-    Run(model, behind, on.corpus, tower, fit).fit(on_step)
+    return Run(model, behind, on.corpus, tower, fit).fit(on_step)
