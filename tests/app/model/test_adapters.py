@@ -65,7 +65,8 @@ def test_extract_and_load_round_trip_bit_for_bit(backbone: Backbone, config: Ada
 def test_channels_share_what_is_frozen_and_nothing_else(backbone: Backbone) -> None:
     one = adapters.load(backbone.model, SMALL, adapter_weights(backbone, 1))
     two = adapters.load(backbone.model, SMALL, adapter_weights(backbone, 2))
-    assert one.dtl.weight is two.dtl.weight is backbone.model.dtl.weight
+    frozen = [m.user_encoder.positions.weight for m in (one, two, backbone.model)]
+    assert frozen[0] is frozen[1] is frozen[2]
     first, second = adapters.tensors(one, SMALL), adapters.tensors(two, SMALL)
     storages = {p.data_ptr() for p in backbone.model.parameters()}
     assert not {p.data_ptr() for p in first.values()} & ({p.data_ptr() for p in second.values()} | storages)
