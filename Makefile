@@ -16,12 +16,12 @@ WITH_DOTS = dots() { while sleep 2; do printf .; done; }; dots & pid=$$!; trap '
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
-install: $(STAMP) ## Create .venv with everything pinned (2 to 10 minutes, once)
+install: $(STAMP) ## Create .venv with everything pinned (about 2 minutes, once)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed. Install it and name it: make PYTHON=python3.11 ..." >&2; exit 1; }
-	@echo "Installing into .venv, once: about 2 GB on disk, 2 to 10 minutes."
+	@echo "Installing into .venv, once: about 2 GB on disk; about 2 minutes on a fast network."
 	@echo "[1/3] virtual environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 	  { echo "Python's venv module is missing. Install it (Debian: python3-venv)." >&2; exit 1; }
@@ -32,11 +32,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed."
 
-demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 6 minutes; ARGS=--help)
+demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 3 minutes; ARGS=--help)
 	@$(BIN)/transrec demo $(ARGS)
 
-test: install ## All tests against real SQLite, PostgreSQL and Valkey (several minutes; ARGS="-k name")
-	@echo "Running all tests; the dots are progress, several minutes on two cores."
+test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 6 minutes on 2 cores; ARGS="-k name")
+	@echo "Running all tests; about 6 minutes on two cores; the dots are progress."
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: install ## Lint, format, types, import order (about a minute)
