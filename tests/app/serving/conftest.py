@@ -4,23 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from app.model.backbone import Backbone, load_backbone
+from app.model.backbone import Backbone
 from app.store import channels, tenants
 from app.store.catalog import ItemRow, upsert_items
 from app.store.db import Database
 from app.store.events import InteractionRow, append_interactions
 from app.store.tables import Channel
-from tests.fakes import build_backbone
 
 ITEMS = [ItemRow(f"i{n}", f"thing {n} of kind {n % 7}", {"n": n}) for n in range(40)]
-
-
-@pytest.fixture(scope="session")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    """The tiny backbone, loaded."""
-    directory = tmp_path_factory.mktemp("backbone")
-    build_backbone(directory)
-    return load_backbone(str(directory))
 
 
 @pytest.fixture
