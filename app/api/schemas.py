@@ -122,24 +122,6 @@ class BadLine(Answer):
     reason: str
 
 
-class ImportOut(Answer):
-    """What became of a file."""
-
-    import_id: str = Field(validation_alias="id")
-    kind: str
-    format: str
-    sha256: str
-    status: str
-    rows: int
-    inserted: int
-    updated: int
-    unchanged: int
-    error_count: int
-    errors: list[BadLine]
-    created_at: datetime
-    created_by: str
-
-
 class ImportReportOut(Answer):
     """What became of the file that was sent."""
 
@@ -154,6 +136,14 @@ class ImportReportOut(Answer):
     unchanged: int
     error_count: int
     errors: list[BadLine]
+
+
+class ImportOut(ImportReportOut):
+    """What became of a file, and who sent it when."""
+
+    import_id: str = Field(validation_alias="id")
+    created_at: datetime
+    created_by: str
 
 
 class ItemOut(Answer):
