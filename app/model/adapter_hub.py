@@ -13,14 +13,12 @@ Read off adapters 1.3.0; the checkpoints in tests/fixtures/adapter_hub hold us t
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from app.core.errors import Invalid
-from app.model.adapters import AdapterConfig
-
-Placement = Literal["serial", "parallel", "after_norm"]
+from app.model.methods import AdapterConfig, Placement
 
 COMMON_GROUND = (
     "Both sides have, in every layer of a BERT or RoBERTa: bottlenecks with ReLU (double_seq_bn"
@@ -79,7 +77,8 @@ _PLACEMENTS: dict[Placement, dict[str, Any]] = {
 }
 # A checkpoint holds the adapters of one encoder and nothing else.
 _ALONE: dict[str, Any] = {
-    "user_bottleneck": 0,
+    "encoders": "item",
+    "top_layers": None,
     "tune_layer_norm": False,
     "tune_dtl": False,
     "popularity_prior": False,
@@ -156,7 +155,7 @@ def layout_of_config(config: AdapterConfig) -> Layout:
             all_needed = ", ".join(f"{k}={json.dumps(v)}" for k, v in _ALONE.items())
             raise Invalid(f"AdapterHub has no place for {key}={json.dumps(has)}. Train with {all_needed}.")
     for layout in LAYOUTS:
-        if (layout.method, layout.placement) == (config.method, "serial"):
+        if (layout.method, layout.placement) == (config.method, config.placement):
             return layout
     known = ", ".join(dict.fromkeys(layout.method for layout in LAYOUTS))
     raise Invalid(f"AdapterHub has no adapter like our {config.method}. These can be exported: {known}.")
@@ -164,8 +163,7 @@ def layout_of_config(config: AdapterConfig) -> Layout:
 
 def config_of(layout: Layout, bottleneck: int) -> AdapterConfig:
     """Our config of such an adapter of width k; raises `Invalid` where we have none of that width."""
-    made = {"method": layout.method, "bottleneck": bottleneck, **_ALONE}
-    made |= {} if layout.placement in (None, "serial") else {"placement": layout.placement}
+    made = {"method": layout.method, "placement": layout.placement, "bottleneck": bottleneck, **_ALONE}
     try:
         return AdapterConfig.model_validate(made)
     except ValidationError as error:

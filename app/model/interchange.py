@@ -23,9 +23,9 @@ from torch import Tensor
 from app.core.errors import Invalid, TooLarge
 from app.model import adapters
 from app.model.adapter_hub import COMMON_GROUND, MODEL_TYPES, config_of, layout_of_config, layout_of_options
-from app.model.adapters import AdapterConfig
 from app.model.backbone import Backbone, load_backbone
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
+from app.model.methods import AdapterConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
 MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 64 * 1024, 256 * 1024**2

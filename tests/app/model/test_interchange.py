@@ -9,28 +9,27 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from transformers import AutoModel
 
 from app.core.errors import Invalid, TooLarge
 from app.model import adapters, interchange
-from app.model.adapter_hub import LAYOUTS, Layout, layout_of_options
-from app.model.adapters import AdapterConfig
+from app.model.adapter_hub import LAYOUTS
 from app.model.backbone import Backbone
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
 from app.model.interchange import export_adapter_hub, export_hub, import_adapter_hub, import_hub
+from app.model.methods import AdapterConfig
 from app.model.transrec import TransRec, TransRecConfig
 
 HUB = Path(__file__).parents[2] / "fixtures" / "adapter_hub"  # make.py there says how it was made
 GOLDEN = load_file(HUB / "golden.safetensors")
-# Checkpoint -> method, placement.
-LAYOUT: dict[str, tuple[str, str | None]] = {
-    "double_seq_bn": ("houlsby", "serial"),
-    "seq_bn": ("ffn", "after_norm"),
-    "compacter": ("compacter", None),
-    "par_bn": ("houlsby", "parallel"),
-    "mh_seq_bn": ("pfeiffer", "serial"),
+# Checkpoint -> method, placement, bottleneck of what we make of it.
+OURS: dict[str, tuple[str, str | None, int]] = {
+    "double_seq_bn": ("houlsby", "serial", 4),
+    "seq_bn": ("ffn", "after_norm", 4),
+    "compacter": ("compacter", None, 8),
+    "par_bn": ("houlsby", "parallel", 4),
+    "mh_seq_bn": ("pfeiffer", "serial", 5),
 }
 
 
@@ -78,76 +77,34 @@ def test_the_encoder_is_the_oracles() -> None:
     assert (item_encoder_states(transrec()) - GOLDEN["hidden/bare"]).abs().max() < 1e-9
 
 
-def test_what_comes_in_computes_what_it_computed_there() -> None:
-    weights, config = import_adapter_hub(HUB / "double_seq_bn")
-    assert (config.method, config.bottleneck, config.user_bottleneck) == ("houlsby", 4, 0)
+@pytest.mark.parametrize("name", OURS)
+def test_what_comes_in_computes_what_it_computed_there(name: str) -> None:
+    weights, config = import_adapter_hub(HUB / name)
+    assert (config.method, config.placement, config.bottleneck) == OURS[name]
     states = item_encoder_states(adapters.load(transrec(), config, weights))
-    assert (states - GOLDEN["hidden/double_seq_bn"]).abs().max() < 1e-9
-
-
-@pytest.mark.parametrize("name", LAYOUT)
-def test_the_names_and_formulas_are_the_librarys(name: str) -> None:
-    """Written out, for the methods that are not here yet."""
-    hub = json.loads((HUB / name / interchange.CONFIG).read_text())
-    layout, found = layout_of_options(hub["config"]), weights_without_prefix(HUB / name)
-    assert (layout.method, layout.placement) == LAYOUT[name]
-    weights = {site: found.pop(theirs).double() for site, theirs in layout.names(2, name, "").items()}
-    assert not found
-    states = reference_states(weights, layout)
     assert (states - GOLDEN[f"hidden/{name}"]).abs().max() < 1e-9
     assert (states - GOLDEN["hidden/bare"]).norm() > 0.2 * GOLDEN["hidden/bare"].norm()
 
 
-@torch.no_grad()
-def reference_states(weights: dict[str, Tensor], layout: Layout) -> Tensor:
-    """Last hidden states (4, 9, 32) of the golden inputs under the adapter, from its weights by site."""
-    encoder: Any = transrec().double().eval().item_encoder.encoder
-    seen = GOLDEN["attention_mask"].bool()[:, None, None, :]
-
-    def linear(path: str, z: Tensor) -> Tensor:
-        if "phm/rule" not in weights:
-            return F.linear(z, weights[f"{path}.weight"], weights[f"{path}.bias"])
-        factors = zip(weights["phm/rule"], weights[f"{path}.left"], weights[f"{path}.right"], strict=True)
-        matrix = sum(torch.kron(rule, left @ right) for rule, left, right in factors)  # (in, out)
-        return z @ matrix + weights[f"{path}.bias"]
-
-    def end(site: str, module: Any, h: Tensor, x: Tensor) -> Tensor:
-        y, norm = module.dense(h), module.LayerNorm
-        if f"{site}/up.bias" in weights:
-            read = {"serial": y, "parallel": x, "after_norm": norm(y + x)}[layout.placement or "serial"]
-            activation = F.gelu if "phm/rule" in weights else F.relu
-            y = y + linear(f"{site}/up", activation(linear(f"{site}/down", read)))
-        return norm(y + x)  # type: ignore[no-any-return]
-
-    x: Tensor = encoder.embeddings(input_ids=GOLDEN["input_ids"])
-    for i, layer in enumerate(encoder.encoder.layer):
-        attention: Any = layer.attention.self
-        projections: tuple[nn.Module, ...] = (attention.query, attention.key, attention.value)
-        q, k, v = (f(x).unflatten(-1, (2, 16)).transpose(1, 2) for f in projections)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
-        x = end(f"item/L{i:02d}/mha", layer.attention.output, h, x)
-        x = end(f"item/L{i:02d}/ffn", layer.output, F.gelu(layer.intermediate.dense(x)), x)
-    return x
-
-
-def test_what_goes_out_is_what_the_library_wrote(tmp_path: Path) -> None:
-    weights, config = import_adapter_hub(HUB / "double_seq_bn")
-    export_adapter_hub(weights, config, tmp_path, "double_seq_bn")
-    folders = (HUB / "double_seq_bn", tmp_path)
-    theirs, ours = (weights_without_prefix(folder) for folder in folders)
+@pytest.mark.parametrize("name", OURS)
+def test_what_goes_out_is_what_the_library_wrote(name: str, tmp_path: Path) -> None:
+    weights, config = import_adapter_hub(HUB / name)
+    export_adapter_hub(weights, config, tmp_path, name)
+    theirs, ours = (weights_without_prefix(folder) for folder in (HUB / name, tmp_path))
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
-    read, written = (json.loads((folder / interchange.CONFIG).read_text()) for folder in folders)
-    # Several factors give the same k; in which encoder the weights began computes nothing.
+    read, written = (json.loads((d / interchange.CONFIG).read_text()) for d in (HUB / name, tmp_path))
+    # Several factors give the same k; how the weights began, and in which encoder, computes nothing.
     assert 32 // written["config"].pop("reduction_factor") == 32 // read["config"].pop("reduction_factor")
-    assert read["config"] == written["config"]
+    assert read["config"] | {"init_weights": "bert"} == written["config"]
     assert read.keys() - written.keys() == {"model_class", "model_name"}
     assert all(read[k] == written[k] for k in written.keys() - {"config"})
 
 
+@pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
-def test_a_round_trip_changes_no_bit(model_type: str, tmp_path: Path) -> None:
-    weights, config = import_adapter_hub(HUB / "double_seq_bn")
+def test_a_round_trip_changes_no_bit(name: str, model_type: str, tmp_path: Path) -> None:
+    weights, config = import_adapter_hub(HUB / name)
     export_adapter_hub(weights, config, tmp_path / "out", "again", model_type)
     again, config_again = import_adapter_hub(tmp_path / "out", model_type)
     assert config_again == config
@@ -241,9 +198,12 @@ def test_only_an_item_encoders_adapters_go_out(tmp_path: Path) -> None:
             export_adapter_hub(weights, other, tmp_path / "out", name, model_type)
         assert not (tmp_path / "out").exists()
 
-    refused("no place for tune_layer_norm=true. Train with user_bottleneck=0", tune_layer_norm=True)
-    refused("no place for user_bottleneck=4", user_bottleneck=4)
+    refused('no place for tune_layer_norm=true. Train with encoders="item"', tune_layer_norm=True)
+    refused('no place for encoders="both"', encoders="both")
+    refused("no place for top_layers=1", top_layers=1)
     refused("no place for popularity_prior=true", popularity_prior=True)
+    refused("no adapter like our mha[+][+]. These can be exported: houlsby", method="mha++", position="mha")
+    refused("no use for", method="pfeiffer", position="mha")
     refused("name matches", name="a.b")
     refused("'vit' encoder are not", model_type="vit")
 
