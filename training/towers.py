@@ -112,7 +112,7 @@ class LowerStates:
 def lower_states(
     model: TransRec, inputs: Inputs, first: int, progress: Progress | None = None
 ) -> LowerStates:
-    """Run the embeddings and the lowest `first` layers over all contents; float32, bf16 past CACHE_BYTES."""
+    """Run embeddings and the lowest `first` layers over all contents; float32, bf16 past CACHE_BYTES."""
     device, done, size = device_of(model), 0, int(inputs.lengths.sum())
     dtype = torch.float32 if size * model.width * 4 <= CACHE_BYTES else torch.bfloat16
     found = LowerStates(first, torch.empty(size, model.width, dtype=dtype, device=device), inputs.lengths)
