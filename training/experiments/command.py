@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers.utils.logging import disable_progress_bar
+
 from app.core.errors import Invalid
 from app.model.device import pick_device
 from training.experiments.baselines import measure_baselines
@@ -44,6 +46,7 @@ def run(asked: Asked, watch: Watch) -> list[Path]:
     Raises `Invalid` for a wrong argument, and at the end where runs failed.
     """
     names = chosen(asked.experiment)
+    disable_progress_bar()  # of transformers: ours is drawn already
     need_matplotlib()  # now, not after hours of runs
     study = study_of(asked)
     plans = {name: EXPERIMENTS[name](study) for name in names}

@@ -39,7 +39,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Above the bars."""
-        self.progress.console.print(line, highlight=False)
+        self.progress.console.print(line, highlight=False, soft_wrap=True)
 
     def run_starts(self, number: int, of: int, spec: RunSpec) -> None:
         """Name it and show how long the rest will take."""

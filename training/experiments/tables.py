@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from training.experiments.published import RESULTS, TRAINABLE, Published
+from training.experiments.published import DIFFERENCES, RESULTS, TRAINABLE, Published
 from training.experiments.study import Point
 from training.experiments.summary import Cell, Cells, distinct
 
@@ -40,8 +40,8 @@ def _by_architecture(name: str, points: Sequence[Point], found: Cells) -> str:
             )
             for encoder, published in RESULTS[name].get(panel, {}).items():
                 theirs = [_value(published.get(s), metric) for s in series]
-                paper = [f"{v:.2f}" if v is not None else NONE for v in theirs]
-                rows.append(["", "", f"paper, {encoder}", *paper, *([_change(theirs)] if differs else [])])
+                printed = [DIFFERENCES[panel][encoder][metric]] if differs else []
+                rows.append(["", "", f"paper, {encoder}", *theirs, *printed])
     return markdown([*rows, *_trainable(name, points, found, series)])
 
 
@@ -75,7 +75,7 @@ def _by_variant(name: str, points: Sequence[Point], found: Cells) -> str:
         for panel in panels:
             cell = found.get((panel, s, ""))
             row.append(str(cell.metric("hr10")) if cell else NONE)
-            row += [_text(r.get(s)) for r in RESULTS[name].get(panel, {}).values()]
+            row += [_value(r.get(s)) for r in RESULTS[name].get(panel, {}).values()]
         for modality in modalities:
             row.append(_count(found, next(p.panel for p in points if p.spec.modality == modality), s))
         rows.append([*row, *([next(iter(TRAINABLE[name].values())).get(s, NONE)] if counted else [])])
@@ -105,17 +105,14 @@ def _bold(shown: Sequence[str], values: Sequence[float | None]) -> list[str]:
 
 
 def _change(values: Sequence[float | None]) -> str:
-    """Of the second against the first, in percent, as the paper gives it."""
+    """Of the second against the first, in percent."""
     first, second = values[0], values[1]
     return f"{second / first - 1:+.2%}" if first and second is not None else NONE
 
 
-def _value(cell: Published | None, metric: str) -> float | None:
-    return getattr(cell, metric) if cell else None
-
-
-def _text(cell: Published | None) -> str:
-    return f"{cell.hr10:.2f}" if cell else NONE
+def _value(cell: Published | None, metric: str = "hr10") -> str:
+    value: float | None = getattr(cell, metric, None)
+    return f"{value:.2f}" if value is not None else NONE
 
 
 def _count(found: Cells, panel: str, series: str) -> str:
