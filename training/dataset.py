@@ -5,13 +5,13 @@ Of each user the last L + 3 interactions s are kept: train on s[:-2], validate o
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import Invalid
-from app.model.inputs import UniqueTexts, unique_texts
+from app.model.inputs import Content, Contents, distinct_contents
 
 Stage = Literal["validation", "test"]
 MIN_INTERACTIONS = 5  # a user with fewer cannot be split
@@ -20,11 +20,11 @@ MIN_USERS = 20  # fewer evaluation users than this say nothing about an adapter
 
 @dataclass(frozen=True)
 class Corpus:
-    """Items by row, their texts, and each user's window of item rows, oldest first."""
+    """Items by row, their texts or encoded images, and each user's window of item rows, oldest first."""
 
     name: str
     item_ids: list[str]
-    texts: UniqueTexts
+    contents: Contents[Any]
     windows: list[NDArray[np.int64]]
     length: int
 
@@ -52,12 +52,12 @@ class Corpus:
 
 def build_corpus(
     name: str,
-    items: Mapping[str, str],
+    items: Mapping[str, Content],
     sequences: Mapping[str, Sequence[str]],
     length: int,
     min_users: int = MIN_USERS,
 ) -> Corpus:
-    """Items (id -> text) and sequences (user -> item ids, oldest first) -> a corpus.
+    """Items (id -> text or encoded image) and sequences (user -> item ids, oldest first) -> a corpus.
 
     Raises `Invalid` with the numbers when too few users have enough interactions.
     """
@@ -76,7 +76,7 @@ def build_corpus(
             users_needed=min_users,
             interactions_per_user_needed=MIN_INTERACTIONS,
         )
-    return Corpus(name, list(items), unique_texts(list(items.values())), windows, length)
+    return Corpus(name, list(items), distinct_contents(list(items.values())), windows, length)
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ def steps_per_epoch(corpus: Corpus, batch_users: int) -> int:
 def merge(name: str, corpora: Sequence[Corpus]) -> Corpus:
     """Several channels as one: their users side by side, each channel's items negatives for the others."""
     ids: list[str] = []
-    texts: list[str] = []
+    contents: list[Any] = []
     windows: list[NDArray[np.int64]] = []
     for corpus in corpora:
         windows += [window + len(ids) for window in corpus.windows]
         ids += [f"{corpus.name}/{item}" for item in corpus.item_ids]
-        texts += [corpus.texts.texts[t] for t in corpus.texts.of_item]
-    return Corpus(name, ids, unique_texts(texts), windows, corpora[0].length)
+        contents += [corpus.contents.distinct[c] for c in corpus.contents.of_item]
+    return Corpus(name, ids, distinct_contents(contents), windows, corpora[0].length)

@@ -57,13 +57,16 @@ def evaluate(corpus: Corpus, stage: Stage, score: Scorer, max_users: int | None 
 def evaluate_model(
     model: TransRec, corpus: Corpus, stage: Stage, vectors: NDArray[np.float32], max_users: int | None = None
 ) -> Evaluation:
-    """`vectors` (distinct texts, d): items that share a text share a score, to the last bit."""
+    """`vectors` (distinct contents, d): items that share a content share a score, to the last bit."""
     device = device_of(model)
-    table, of_item = torch.from_numpy(vectors).to(device), torch.from_numpy(corpus.texts.of_item).to(device)
+    table, of_item = (
+        torch.from_numpy(vectors).to(device),
+        torch.from_numpy(corpus.contents.of_item).to(device),
+    )
     bias = torch.from_numpy(popularity_bias(model, corpus.train_counts())).to(device)
 
     def score(users: NDArray[np.int64]) -> Tensor:
-        histories = [corpus.texts.of_item[corpus.history(u, stage)].tolist() for u in users]
+        histories = [corpus.contents.of_item[corpus.history(u, stage)].tolist() for u in users]
         states = torch.from_numpy(encode_histories(model, table, histories)).to(device)
         return (states @ table.T)[:, of_item] + bias
 

@@ -6,17 +6,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from app.model.adapters import AdapterConfig, attach, extract, freeze_all_but, tensors
+from app.model.adapters import RULE, attach, extract, freeze_all_but
 from app.model.backbone import Backbone
 from app.model.encode import Progress, encode_items
-from app.model.inputs import TokenTable, tokenize
+from app.model.inputs import Inputs
+from app.model.methods import AdapterConfig
 from app.model.transrec import TransRec
 from training.dataset import Corpus, Stage
 from training.evaluate import Evaluation, evaluate_model, evaluate_popularity
 from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
-from training.towers import PooledTower, TokenTower, pooled_states
+from training.towers import ContentTower, PooledTower, pooled_states
+
+# Learning rates of methods for which the common one does not do (docs/log.md).
+METHOD_RATES = {"fta": 1e-4, "ftn": 1e-4, "compacter": 3e-3}
 
 
 class TrainingConfig(BaseModel):
@@ -34,15 +38,15 @@ class TrainingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained on and measured against: one channel on one backbone, tokenised once."""
+    """What is trained on and measured against: one channel on one backbone, its contents read once."""
 
     backbone: Backbone
     corpus: Corpus
-    tokens: TokenTable
+    inputs: Inputs
 
     def encode(self, model: TransRec, on_encode: Progress | None = None) -> NDArray[np.float32]:
-        """The catalogue's distinct texts (U, d) as `model` sees them."""
-        return encode_items(model, self.tokens, on_encode)
+        """The catalogue's distinct contents (U, d) as `model` sees them."""
+        return encode_items(model, self.inputs, on_encode)
 
     def evaluate(self, model: TransRec, vectors: NDArray[np.float32], stage: Stage) -> Evaluation:
         """Rank the whole catalogue for every user; `vectors` are the model's own, from `encode`."""
@@ -54,14 +58,13 @@ class Subject:
 
 
 def subject(backbone: Backbone, corpus: Corpus) -> Subject:
-    """Tokenise the corpus for the backbone."""
-    length = backbone.model.config.max_tokens
-    return Subject(backbone, corpus, tokenize(backbone.tokenizer, corpus.texts.texts, length))
+    """Prepare the corpus for the backbone."""
+    return Subject(backbone, corpus, backbone.inputs(corpus.contents.distinct))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The best epoch's weights by site name, that model, its item vectors by distinct text, the curve."""
+    """The best epoch's weights by site name, that model, its item vectors by distinct content, the curve."""
 
     weights: dict[str, Tensor]
     model: TransRec
@@ -78,24 +81,36 @@ def finetune(
     """Train the adapter that `config` asks for. The backbone's own tensors are never written."""
     torch.manual_seed(config.fit.seed)  # the adapter's first weights
     model = attach(on.backbone.model, config.adapter)
-    trainable = tensors(model, config.adapter)
-    freeze_all_but(model, trainable)
+    freeze_all_but(model, model.adapter)
     warm = None
     if checkpoints is None or checkpoints.load() is None:
-        warm = _warm_up(on, model, trainable, config, on_step)
-    tower = TokenTower(model, on.tokens)
-    run = Run(model, trainable, on.corpus, tower, config.fit)
+        warm = _warm_up(on, model, config, on_step)
+    tower = ContentTower(model, on.inputs)
+    run = Run(model, model.adapter, on.corpus, tower, _with_rate(config), _rates(model, config.fit))
     if warm:
         run.state.best = warm.best  # what follows replaces the warm-up's weights only by doing better
     state = run.fit(on_step, checkpoints)
     model.requires_grad_(False)
-    return Trained(extract(model, config.adapter), model, tower.catalogue(), state)
+    return Trained(extract(model), model, tower.catalogue(), state)
+
+
+def _with_rate(config: TrainingConfig) -> FitConfig:
+    """The fit's config; unless a learning rate was asked for, the method's own."""
+    if "learning_rate" in config.fit.model_fields_set or config.adapter.method not in METHOD_RATES:
+        return config.fit
+    return config.fit.model_copy(update={"learning_rate": METHOD_RATES[config.adapter.method]})
+
+
+def _rates(model: TransRec, fit: FitConfig) -> dict[str, float]:
+    """The item encoder's own learning rate, where one is asked for."""
+    if fit.item_learning_rate is None:
+        return {}
+    return dict.fromkeys((k for k in model.adapter if k.startswith("item/")), fit.item_learning_rate)
 
 
 def _warm_up(
     on: Subject,
     model: TransRec,
-    trainable: dict[str, nn.Parameter],
     config: TrainingConfig,
     on_step: OnStep | None,
 ) -> FitState | None:
@@ -104,9 +119,10 @@ def _warm_up(
     The item encoder's adapters are still near the identity, so its output hardly differs from the
     backbone's. It has no checkpoint of its own: a job that is killed here starts it again.
     """
-    behind = {k: p for k, p in trainable.items() if not k.startswith("item/")}
+    # Compacter's rule acts in the item encoder too, so it waits like the rest of that.
+    behind = {k: p for k, p in model.adapter.items() if not k.startswith("item/") and k != RULE}
     if not config.warmup_epochs or not any(p is not model.prior for p in behind.values()):
         return None
-    tower = PooledTower(model, pooled_states(model, on.tokens))
+    tower = PooledTower(model, pooled_states(model, on.inputs))
     fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
     return Run(model, behind, on.corpus, tower, fit).fit(on_step)

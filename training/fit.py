@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -24,8 +25,11 @@ class FitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objective: Literal["in_batch", "sasrec"] = "in_batch"
+    objective: Literal["in_batch", "sasrec", "cpc"] = "in_batch"
     learning_rate: float = Field(1e-3, gt=0, le=1)
+    item_learning_rate: float | None = Field(
+        None, gt=0, le=1, description="the item encoder's own, where it is to differ"
+    )
     log_q: float = Field(
         0.0, ge=0, le=1, description="strength of the logQ correction; 0 leaves popularity to the prior"
     )
@@ -155,10 +159,10 @@ class Run:
     def _loss(self, batch: Batch) -> Tensor:
         device = device_of(self.model)
         rows, target, real = (torch.from_numpy(a).to(device) for a in (batch.rows, batch.target, batch.real))
-        if self.config.objective == "sasrec":
-            return self._sasrec_loss(batch, rows, target, real)
-        texts, of_item = np.unique(self.corpus.texts.of_item[batch.items], return_inverse=True)
-        items = self.tower(texts)[torch.from_numpy(of_item).to(device)]  # (N, d)
+        if self.config.objective != "in_batch":
+            return self._bce_loss(batch, rows, target, real)
+        contents, of_item = np.unique(self.corpus.contents.of_item[batch.items], return_inverse=True)
+        items = self.tower(contents)[torch.from_numpy(of_item).to(device)]  # (N, d)
         states = self.model.users(items[rows], real)[real]  # (P, d)
         user = torch.arange(len(rows), device=device).unsqueeze(1).expand_as(real)[real]  # (P,)
         own = torch.zeros(len(rows), len(items), dtype=torch.bool, device=device)  # (B, N)
@@ -166,20 +170,30 @@ class Run:
         log_q = self.log_q[torch.from_numpy(batch.items).to(device)]
         return in_batch_softmax(states, items, target[real], log_q, own[user])
 
-    def _sasrec_loss(self, batch: Batch, rows: Tensor, target: Tensor, real: Tensor) -> Tensor:
-        corpus, device = self.corpus, rows.device
+    def _bce_loss(self, batch: Batch, rows: Tensor, target: Tensor, real: Tensor) -> Tensor:
+        """SASRec's loss at every real position; CPC's at the last one only, one target and one negative."""
+        negative = self._negatives(batch)
+        predicts = real.clone()
+        if self.config.objective == "cpc":
+            predicts[:, :-1] = False
+        of_item = self.corpus.contents.of_item
+        drawn = of_item[negative[predicts.cpu().numpy()]]  # (P,)
+        contents, inverse = np.unique(np.concatenate([of_item[batch.items], drawn]), return_inverse=True)
+        vectors = self.tower(contents)[torch.from_numpy(inverse).to(rows.device)]
+        items, negatives = vectors[: len(batch.items)], vectors[len(batch.items) :]
+        states = self.model.users(items[rows], real)[predicts]  # (P, d)
+        return sasrec_bce(states, items[target[predicts]], negatives)
+
+    def _negatives(self, batch: Batch) -> NDArray[np.int64]:
+        """(B, L) item rows drawn uniformly from what is not in the user's own sequence."""
+        corpus = self.corpus
         rng = np.random.default_rng([self.config.seed, self.state.epoch, self.state.step])
         negative = rng.integers(corpus.n_items, size=batch.rows.shape)
-        for i in range(len(negative)):  # redraw what stands in the user's own sequence
+        for i in range(len(negative)):
             mine = batch.items[np.append(batch.rows[i], batch.target[i, -1:])[-(batch.real[i].sum() + 1) :]]
             while (clash := np.isin(negative[i], mine)).any() and len(mine) < corpus.n_items:
                 negative[i, clash] = rng.integers(corpus.n_items, size=int(clash.sum()))
-        texts_in, texts_neg = corpus.texts.of_item[batch.items], corpus.texts.of_item[negative[batch.real]]
-        texts, inverse = np.unique(np.concatenate([texts_in, texts_neg]), return_inverse=True)
-        vectors = self.tower(texts)[torch.from_numpy(inverse).to(device)]
-        items, negatives = vectors[: len(texts_in)], vectors[len(texts_in) :]
-        states = self.model.users(items[rows], real)[real]
-        return sasrec_bce(states, items[target[real]], negatives)
+        return negative
 
     def _end_epoch(self) -> None:
         found, s = self.validate(), self.state

@@ -4,16 +4,17 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from app.core.errors import NotFound
 from app.model import adapters
-from app.model.adapters import AdapterConfig
-from app.model.backbone import Backbone
+from app.model.backbone import Backbone, Backbones
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
-from app.model.snapshot import snapshot_to_bytes
+from app.model.methods import AdapterConfig
+from app.model.snapshot import content_digest, snapshot_to_bytes
 from app.model.transrec import TransRec
-from app.store import catalog, events, jobs, registry, releases, vectors
+from app.store import catalog, events, images, jobs, registry, releases, vectors
 from app.store.db import Database
 from app.store.jobs import JobState
-from app.store.tables import Adapter
+from app.store.tables import Adapter, Channel
 from training.dataset import Corpus, build_corpus
 from training.evaluate import Evaluation
 from training.finetune import Subject, Trained, TrainingConfig, finetune, subject
@@ -41,10 +42,13 @@ class Report:
         }
 
 
-def work_on(db: Database, backbone: Backbone, lease: Lease, channel_id: str, config: TrainingConfig) -> bool:
+def work_on(
+    db: Database, backbones: Backbones, lease: Lease, channel_id: str, config: TrainingConfig
+) -> bool:
     """Train, measure, publish; returns whether the champion changed. Raises what `lease.check` raises."""
     _phase(lease, "reading data")
-    on = subject(backbone, read_corpus(db, channel_id, backbone.model.config.length))
+    backbone = backbones.get(modality_of(db, channel_id))
+    on = subject(backbone, read_corpus(db, channel_id, backbone))
     _phase(lease, "training", users=len(on.corpus.windows), items=on.corpus.n_items)
     trained = finetune(
         on, config, lambda step: _on_step(lease, config, step), JobCheckpoints(db, lease.job_id)
@@ -55,13 +59,25 @@ def work_on(db: Database, backbone: Backbone, lease: Lease, channel_id: str, con
     return _publish(db, on, channel_id, config, trained, report, lease)
 
 
-def read_corpus(db: Database, channel_id: str, length: int) -> Corpus:
-    """The channel's items and interactions as they stand now."""
+def modality_of(db: Database, channel_id: str) -> str:
+    """What the channel's items are made of; raises `NotFound` when it is gone."""
+    with db.read() as s:
+        channel = s.get(Channel, channel_id)
+    if channel is None:
+        raise NotFound("The channel is gone. List the channels to see those there are.")
+    return channel.modality
+
+
+def read_corpus(db: Database, channel_id: str, backbone: Backbone) -> Corpus:
+    """The channel's items and interactions as they stand now; items without their image are left out."""
+    items: dict[str, Any]
     with db.read() as s:
         items = {row.item_id: row.text for row in catalog.load_items(s, channel_id)}
+        if backbone.modality == "image":
+            items = images.load_images(s, channel_id, items)
         sequences = events.sequences(s, channel_id)
     known = {user: [i for i in sequence if i in items] for user, sequence in sequences.items()}
-    return build_corpus(channel_id, items, known, length)
+    return build_corpus(channel_id, items, known, backbone.model.config.length)
 
 
 def champion_model(db: Database, backbone: Backbone, channel_id: str) -> TransRec:
@@ -112,7 +128,8 @@ def _publish(
     promote = report.verdict.passed and config.promote
     with db.session() as s:
         adapter = _register(s, on.backbone, channel_id, config.adapter, trained, measured, lease.job_id)
-        data = snapshot_to_bytes(on.corpus.texts.texts, trained.vectors)
+        names = [content_digest(content) for content in on.corpus.contents.distinct]
+        data = snapshot_to_bytes(names, trained.vectors)
         vectors.save_vectors(s, channel_id, adapter.sha256, on.backbone.fingerprint, data)
         if promote:
             reason = f"training job {lease.job_id} passed the gate"
@@ -137,7 +154,7 @@ def _register(
         s,
         channel_id,
         method=config.method,
-        config=config.model_dump(),
+        config=config.model_dump(exclude_none=True),
         weights=adapter_to_bytes(trained.weights, config, backbone.fingerprint),
         backbone_fingerprint=backbone.fingerprint,
         metrics=measured,

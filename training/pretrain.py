@@ -1,7 +1,8 @@
 """Pretraining: a recipe and source channels -> a backbone directory.
 
 Stage `frozen` trains DTL and user encoder on cached encoder outputs; stage `top` then also tunes the
-encoder's last layers, over cached states of the layers below. Each stage is one call of the common loop.
+encoder's last layers (for texts, over cached states of the layers below). Each stage is one call of the
+common loop.
 """
 
 import tomllib
@@ -13,15 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from app.core.errors import Invalid
+from app.model.adapters import part
 from app.model.backbone import fresh, save_backbone
 from app.model.encode import Progress, encode_items
-from app.model.inputs import TokenTable, tokenize
+from app.model.inputs import Inputs, TokenTable
 from app.model.transrec import Pooling, TransRec, TransRecConfig
 from training.dataset import Corpus, build_corpus, merge
 from training.evaluate import evaluate_model
 from training.fit import FitConfig, OnStep, Run
-from training.sources import read_tsv
-from training.towers import PooledTower, Tower, UpperTower, lower_states, pooled_states
+from training.sources import read_images, read_tsv
+from training.towers import ContentTower, PooledTower, Tower, UpperTower, lower_states, pooled_states
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -35,6 +37,10 @@ class Recipe(BaseModel):
     encoder: str
     pooling: Pooling
     sources: list[str] = Field(min_length=1)
+    image_size: tuple[int, int] | None = Field(
+        None, description="height and width in pixels; for image sources"
+    )
+    length: int = Field(20, ge=2, description="positions of the user encoder")
     top_layers: int = Field(0, ge=0, description="item-encoder layers tuned in the second stage")
     residual_scale: float = Field(0.1, gt=0, le=1, description="first size of the user encoder's residuals")
     top_learning_rate_encoder: float = Field(5e-5, gt=0)
@@ -60,25 +66,28 @@ def pretrain(
     on_step: OnStep | None = None,
     on_encode: Progress | None = None,
 ) -> str:
-    """Train by the recipe on `data`, write the backbone to `out`, return its fingerprint."""
-    config = TransRecConfig(pooling=recipe.pooling)
+    """Train by the recipe on `data`, write the backbone to `out`, return its fingerprint.
+
+    An encoder named `directory:<path>` is looked for in `out`, where the backbone will look for it too.
+    """
+    config = TransRecConfig(pooling=recipe.pooling, image_size=recipe.image_size, length=recipe.length)
     torch.manual_seed(recipe.frozen.seed)
-    model, tokenizer = fresh(recipe.encoder, config)
+    model, reader = fresh(recipe.encoder, config, out)
     model.requires_grad_(False)
     _shrink_residuals(model, recipe.residual_scale)
     corpora = [_corpus(data, name, config) for name in recipe.sources]
     say(f"Sources: {', '.join(f'{c.name} ({len(c.windows)} users, {c.n_items} items)' for c in corpora)}")
     merged = merge(recipe.name, corpora)
-    tokens = tokenize(tokenizer, merged.texts.texts, config.max_tokens)
-    head, pooled = _head(model), pooled_states(model, tokens, on_encode)
+    inputs = reader(merged.contents.distinct)
+    head, pooled = _head(model), pooled_states(model, inputs, on_encode)
     _stage("frozen encoder", model, head, merged, PooledTower(model, pooled), recipe.frozen, say, on_step)
     if recipe.top and recipe.top_layers:
-        _tune_top(model, recipe, recipe.top, merged, tokens, say, on_step, on_encode)
+        _tune_top(model, recipe, recipe.top, merged, inputs, say, on_step, on_encode)
     for corpus in corpora:
-        vectors = encode_items(model, tokenize(tokenizer, corpus.texts.texts, config.max_tokens), on_encode)
+        vectors = encode_items(model, reader(corpus.contents.distinct), on_encode)
         test = evaluate_model(model, corpus, "test", vectors).overall
         say(f"{corpus.name}: test HR@10 {test.hr10:.4f} ± {test.hr10_se:.4f}, NDCG@10 {test.ndcg10:.4f}")
-    return save_backbone(out, recipe.name, recipe.encoder, model)
+    return save_backbone(out, recipe.name, recipe.encoder, model, out)
 
 
 def _shrink_residuals(model: TransRec, scale: float) -> None:
@@ -94,15 +103,17 @@ def _tune_top(
     recipe: Recipe,
     config: FitConfig,
     corpus: Corpus,
-    tokens: TokenTable,
+    inputs: Inputs,
     say: Callable[[str], None],
     on_step: OnStep | None,
     on_encode: Progress | None,
 ) -> None:
-    layers = model.item_encoder.encoder.encoder.layer  # type: ignore[union-attr]
-    first = len(layers) - recipe.top_layers  # type: ignore[arg-type]
-    tower = UpperTower(model, lower_states(model, tokens, first, on_encode), tokens, first)
-    top = {f"encoder.{first}+.{k}": p for k, p in layers[first:].named_parameters()}  # type: ignore[index, union-attr]
+    layers = part(model, "item").layers
+    first = len(layers) - recipe.top_layers
+    tower: Tower = ContentTower(model, inputs)
+    if isinstance(inputs, TokenTable):  # the frozen layers below run once
+        tower = UpperTower(model, lower_states(model, inputs, first, on_encode), inputs, first)
+    top = {f"encoder.{first}+.{k}": p for k, p in layers[first:].named_parameters()}
     rates = dict.fromkeys(top, recipe.top_learning_rate_encoder)
     title = f"top {recipe.top_layers} layers"
     _stage(title, model, _head(model) | top, corpus, tower, config, say, on_step, rates)
@@ -133,5 +144,8 @@ def _head(model: TransRec) -> dict[str, nn.Parameter]:
 
 
 def _corpus(data: Path, name: str, config: TransRecConfig) -> Corpus:
+    if config.image_size is not None:
+        images = read_images(data, name)
+        return build_corpus(name, images.items, images.sequences, config.length)
     source = read_tsv(data, name)
     return build_corpus(name, source.items, source.sequences, config.length)

@@ -1,13 +1,17 @@
 """Readers of data outside the service: pretraining sources, benchmarks and the demo's retailer."""
 
 import gzip
+import tarfile
+from collections.abc import Container
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.core.errors import Invalid
+
+MAX_IMAGE_BYTES = 8 * 1024**2  # one encoded image; a catalogue's are all held in memory
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,16 @@ class Source:
     items: dict[str, str]
     sequences: dict[str, list[str]]
     times: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Items (id -> bytes of a JPEG), titles (id -> text), users (id -> item ids, oldest first)."""
+
+    name: str
+    items: dict[str, bytes]
+    titles: dict[str, str]
+    sequences: dict[str, list[str]]
 
 
 def read_tsv(folder: Path, name: str) -> Source:
@@ -36,6 +50,47 @@ def read_tsv(folder: Path, name: str) -> Source:
     except FileNotFoundError as error:
         raise Invalid(f"No source '{name}' in '{folder}': {error.filename} is missing.") from error
     return Source(name, items, sequences, {})
+
+
+def read_images(folder: Path, name: str, tar: Path | None = None) -> ImageSource:
+    """`read_tsv`, with an image an item: member `<item id>.jpg` of `tar`, or of the one `*.tar` in `folder`.
+
+    Items without an image are dropped, from the sequences too; a user may be left with none. No image is
+    decoded here. Raises `Invalid` when a file is missing or broken, an image too big, or no item has one.
+    """
+    source = read_tsv(folder, name)
+    tar = tar or _only_tar(folder)
+    images = _read_jpegs(tar, source.items)
+    if not images:
+        raise Invalid(f"'{tar}' has no image of '{name}'. Its members are to be named <item id>.jpg.")
+    titles = {item: title for item, title in source.items.items() if item in images}
+    sequences = {user: [i for i in history if i in images] for user, history in source.sequences.items()}
+    return ImageSource(name, {item: images[item] for item in titles}, titles, sequences)
+
+
+def _only_tar(folder: Path) -> Path:
+    tars = sorted(folder.glob("*.tar"))
+    if len(tars) != 1:
+        raise Invalid(f"'{folder}' holds {len(tars)} *.tar files. Name the one with the images.")
+    return tars[0]
+
+
+def _read_jpegs(tar: Path, wanted: Container[str]) -> dict[str, bytes]:
+    images: dict[str, bytes] = {}
+    try:
+        with tarfile.open(tar, "r:") as members:  # not compressed: nothing in it can be a bomb
+            for member in members:
+                name = str(PurePosixPath(member.name))  # "./a.jpg" is "a.jpg"
+                item = name.removesuffix(".jpg")
+                if item == name or item not in wanted:
+                    continue
+                if member.size > MAX_IMAGE_BYTES:
+                    raise Invalid(f"'{member.name}' in '{tar}' has {member.size} bytes; make it smaller.")
+                if file := members.extractfile(member):  # None for a folder
+                    images[item] = file.read()
+    except (OSError, tarfile.TarError) as error:
+        raise Invalid(f"Cannot read the images in '{tar}': {error}. Make the tar again.") from error
+    return images
 
 
 def retail_folder() -> Path:

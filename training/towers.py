@@ -1,4 +1,4 @@
-"""Item towers: distinct text rows -> item vectors, from tokens or from cached states of frozen layers."""
+"""Item towers: rows of distinct contents -> item vectors, whole or from cached states of frozen layers."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.model.device import autocast
 from app.model.encode import Progress, device_of, encode_items, tokens_per_batch
-from app.model.inputs import TokenTable
+from app.model.inputs import Inputs, TokenTable
 from app.model.transrec import TransRec, pool
 
 
@@ -17,33 +17,32 @@ class Tower(Protocol):
     """What the training loop needs of an item encoder."""
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
-        """Distinct text rows (n,) -> (n, d) float32, with gradients."""
+        """Rows of distinct contents (n,) -> (n, d) float32, with gradients."""
 
     def catalogue(self) -> NDArray[np.float32]:
-        """All texts -> (distinct texts, d), without gradients."""
+        """All contents -> (distinct contents, d), without gradients."""
 
 
-class TokenTower:
-    """The whole item encoder, from tokens."""
+class ContentTower:
+    """The whole item encoder, from tokens or pixels."""
 
-    def __init__(self, model: TransRec, tokens: TokenTable) -> None:
-        self.model, self.tokens = model, tokens
+    def __init__(self, model: TransRec, inputs: Inputs) -> None:
+        self.model, self.inputs = model, inputs
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
-        """Encode in length buckets, put back in order."""
+        """Encode in buckets, put back in order."""
         device = device_of(self.model)
-        parts = list(self.tokens.buckets(rows, tokens_per_batch(device)))
+        parts = list(self.inputs.buckets(rows, tokens_per_batch(device)))
         vectors = []
         for part in parts:
-            ids, mask = self.tokens.batch(rows[part], device)
             with autocast(device):
-                vectors.append(self.model.items(ids, mask).float())
+                vectors.append(self.model.items(*self.inputs.batch(rows[part], device)).float())
         order = torch.from_numpy(np.argsort(np.concatenate(parts))).to(device)
         return torch.cat(vectors)[order]
 
     def catalogue(self) -> NDArray[np.float32]:
         """The path that serving takes."""
-        return encode_items(self.model, self.tokens)
+        return encode_items(self.model, self.inputs)
 
 
 class PooledTower:
@@ -63,17 +62,16 @@ class PooledTower:
 
 
 @torch.inference_mode()
-def pooled_states(model: TransRec, tokens: TokenTable, progress: Progress | None = None) -> Tensor:
-    """(N, D) float32 pooled encoder output of every text."""
+def pooled_states(model: TransRec, inputs: Inputs, progress: Progress | None = None) -> Tensor:
+    """(N, D) float32 pooled encoder output of every content."""
     device, done = device_of(model), 0
-    out = torch.empty(len(tokens), model.item_encoder.width, device=device)
-    for part in tokens.buckets(np.arange(len(tokens)), tokens_per_batch(device)):
-        ids, mask = tokens.batch(part, device)
+    out = torch.empty(len(inputs), model.width, device=device)
+    for part in inputs.buckets(np.arange(len(inputs)), tokens_per_batch(device)):
         with autocast(device):
-            out[torch.from_numpy(part)] = model.item_encoder(ids, mask).float()
+            out[torch.from_numpy(part)] = model.item_encoder(*inputs.batch(part, device)).float()
         done += len(part)
         if progress:
-            progress(done, len(tokens))
+            progress(done, len(inputs))
     return out.clone()
 
 
@@ -81,7 +79,7 @@ def pooled_states(model: TransRec, tokens: TokenTable, progress: Progress | None
 def lower_states(model: TransRec, tokens: TokenTable, first: int, progress: Progress | None = None) -> Tensor:
     """(all tokens, D) bf16 hidden states below layer `first`, in the table's flat order."""
     encoder, device, done = model.item_encoder.encoder, device_of(model), 0
-    out = torch.empty(len(tokens.ids), model.item_encoder.width, dtype=torch.bfloat16, device=device)
+    out = torch.empty(len(tokens.ids), model.width, dtype=torch.bfloat16, device=device)
     for part in tokens.buckets(np.arange(len(tokens)), tokens_per_batch(device)):
         ids, mask = tokens.batch(part, device)
         with autocast(device):

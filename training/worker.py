@@ -20,7 +20,7 @@ from app.core.config import get_settings
 from app.core.errors import LeaseLost, TransRecError, Unavailable
 from app.core.names import QUEUE_TRAINING
 from app.core.valkey import redis_url
-from app.model.backbone import Backbone, load_backbone
+from app.model.backbone import Backbones, load_backbones
 from app.model.device import pick_device
 from app.store import jobs
 from app.store.db import Database
@@ -35,10 +35,10 @@ STOPPING = threading.Event()
 
 
 @lru_cache(maxsize=1)
-def backbone() -> Backbone:
-    """Loaded at the first job and kept: every job of this process shares it."""
+def backbones() -> Backbones:
+    """Loaded at the first job and kept: every job of this process shares them."""
     settings = get_settings()
-    return load_backbone(settings.backbone, pick_device(settings.device))
+    return load_backbones(settings.backbone, settings.image_backbone, pick_device(settings.device))
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +65,7 @@ def run_job(job_id: str) -> None:
     lease = Lease(db, job_id, settings.lease_seconds, STOPPING)
     with lease.held():
         try:
-            promoted = work_on(db, backbone(), lease, channel_id, TrainingConfig.model_validate(asked))
+            promoted = work_on(db, backbones(), lease, channel_id, TrainingConfig.model_validate(asked))
         except Cancelled:
             _end(db, job_id, JobState.CANCELLED, "cancelled on request")
         except Stopped:

@@ -56,15 +56,16 @@ def download_adapter(version: Version, access: Operator, db: DatabaseDep) -> Res
 
 
 def _store(db: Database, engine: Engine, access: Access, data: bytes) -> Adapter:
-    weights, config = accept_adapter(engine.backbone, data)
+    backbone = engine.backbones.get(access.channel.modality)
+    weights, config = accept_adapter(backbone, data)
     with db.session() as s:
         return registry.register(
             s,
             access.channel_id,
             method=config.method,
-            config=config.model_dump(),
+            config=config.model_dump(exclude_none=True),
             weights=weights,
-            backbone_fingerprint=engine.backbone.fingerprint,
+            backbone_fingerprint=backbone.fingerprint,
             metrics={},
             source="upload",
             actor=access.actor,

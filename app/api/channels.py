@@ -18,9 +18,10 @@ def create_channel(
     body: NewChannel, db: DatabaseDep, engine: EngineDep, wake: WakeDep, scope: OperatorScope
 ) -> Channel:
     """Create a channel. Version 0, the bare backbone, answers for it at once."""
+    backbone = engine.backbones.get(body.modality)
     with db.session() as s:
         channel = channels.create_channel(
-            s, scope.tenant_id, body.name, body.description, engine.backbone.fingerprint
+            s, scope.tenant_id, body.name, body.description, backbone.fingerprint, body.modality
         )
     wake.releases(channel.id)
     return channel

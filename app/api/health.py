@@ -40,4 +40,4 @@ def ready(db: DatabaseDep, engine: EngineDep, wake: WakeDep) -> dict[str, object
     missing = sorted(known.keys() - engine.live.keys() - failing.keys())
     if missing:
         raise Unavailable(f"{len(missing)} channel(s) are not loaded yet.", 2, missing=missing, **state)
-    return {"status": "ready", "channels": len(known), "backbone": engine.backbone.fingerprint, **state}
+    return {"status": "ready", "channels": len(known), "backbones": engine.backbones.fingerprints(), **state}

@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.api.deps import DatabaseDep, Operator, WakeDep
+from app.api.deps import DatabaseDep, EngineDep, Operator, WakeDep
 from app.api.schemas import JobOut, NewJob
+from app.model.adapters import check_fits
 from app.store import jobs
 from app.store.tables import TrainingJob
 
@@ -11,11 +12,14 @@ router = APIRouter(prefix="/v1/admin/channels/{channel}/training-jobs", tags=["t
 
 
 @router.post("", status_code=202, response_model=JobOut)
-def create_job(access: Operator, db: DatabaseDep, wake: WakeDep, body: NewJob | None = None) -> TrainingJob:
+def create_job(
+    access: Operator, db: DatabaseDep, engine: EngineDep, wake: WakeDep, body: NewJob | None = None
+) -> TrainingJob:
     """Start a training job; a worker trains, measures and, if it is good enough, promotes an adapter."""
-    config = (body or NewJob()).config()
+    asked = body or NewJob()
+    check_fits(asked.adapter, engine.backbones.get(access.channel.modality).model)
     with db.session() as s:
-        job = jobs.create_job(s, access.channel_id, config, access.actor)
+        job = jobs.create_job(s, access.channel_id, asked.config(), access.actor)
     wake.job(job.id)
     return job
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.core.names import NAME_PATTERN
-from app.model.adapters import AdapterConfig
+from app.model.methods import AdapterConfig
 
 
 def _storable(text: str) -> str:
@@ -157,8 +157,9 @@ class ItemOut(Answer):
 class FitOptions(Body):
     """How to train; left out, the worker's defaults count."""
 
-    objective: Literal["in_batch", "sasrec"] | None = None
+    objective: Literal["in_batch", "sasrec", "cpc"] | None = None
     learning_rate: float | None = Field(None, gt=0, le=1, examples=[0.001])
+    item_learning_rate: float | None = Field(None, gt=0, le=1)
     batch_users: int | None = Field(None, ge=1, le=4096)
     max_epochs: int | None = Field(None, ge=1, le=1000)
     patience: int | None = Field(None, ge=1)
@@ -185,7 +186,7 @@ class NewJob(Body):
     def config(self) -> dict[str, Any]:
         """What the worker reads."""
         return {
-            "adapter": self.adapter.model_dump(),
+            "adapter": self.adapter.model_dump(exclude_none=True),
             "fit": self.fit.model_dump(exclude_none=True),
             "warmup_epochs": self.warmup_epochs,
             "promote": self.promote,

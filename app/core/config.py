@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field("", description="Redis or Valkey as redis://host:port/0; empty: the bundled one.")
     backbone: str = Field("minilm-transrec", description="Name of a shipped backbone, or a folder of one.")
+    image_backbone: str = Field(
+        "", description="Folder of the backbone for image channels; empty: there are none."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on; 0: any free one.")

@@ -6,133 +6,113 @@ never a library's module path, so stored adapters outlive a library's renaming.
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from app.core.errors import Invalid
-from app.model.transrec import TransRec
+from app.model import bottlenecks, k_adapter, lora, prompts
+from app.model.bottlenecks import Bottleneck, Compacter
+from app.model.families import USER, Part, PartName, Site, family_of
+from app.model.methods import METHODS, AdapterConfig
+from app.model.transrec import TextEncoder, TransRec
 
-DTL_SITE = "dtl"
 PRIOR = "prior/weight"
+RULE = "phm/rule"
+DTL = "dtl"
 
 
-class AdapterConfig(BaseModel):
-    """What an adapter is made of. A bottleneck of 0 leaves that encoder without adapters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Literal["houlsby"] = "houlsby"
-    bottleneck: int = Field(64, ge=0, le=1024, description="width k inside the item encoder")
-    user_bottleneck: int = Field(16, ge=0, le=256, description="width k_u inside the user encoder")
-    tune_layer_norm: bool = Field(True, description="own copies of every LayerNorm of both encoders")
-    tune_dtl: bool = Field(True, description="own copy of the DTL; the paper keeps it frozen")
-    popularity_prior: bool = Field(
-        True, description="one more number: score = user . item + prior * log(1 + interactions of the item)"
-    )
-
-    @model_validator(mode="after")
-    def _trains_something(self) -> Self:
-        if not (self.bottleneck or self.user_bottleneck or self.tune_layer_norm or self.tune_dtl):
-            raise ValueError(
-                "nothing would be trained: set bottleneck or user_bottleneck above 0, "
-                "tune_layer_norm or tune_dtl"
-            )
-        return self
-
-
-class Bottleneck(nn.Module):
-    """x + Up(ReLU(Down(x))): eq. 4 of the paper, Houlsby et al. 2019. (..., D) -> (..., D)."""
-
-    def __init__(self, width: int, bottleneck: int) -> None:
-        super().__init__()
-        self.down = nn.Linear(width, bottleneck)
-        self.up = nn.Linear(bottleneck, width)
-        for layer in (self.down, self.up):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape in and out; near the identity until trained."""
-        change: Tensor = self.up(F.relu(self.down(x)))
-        return x + change
-
-
-@dataclass(frozen=True)
-class Site:
-    """A place in the model: `dropout` and `norm` name attributes of `parent` (dropout may be absent)."""
-
-    name: str
-    parent: nn.Module
-    dropout: str | None
-    norm: str
-
-    @property
-    def layer_norm(self) -> nn.LayerNorm:
-        """The LayerNorm that follows this place."""
-        return getattr(self.parent, self.norm)  # type: ignore[no-any-return]
+def part(model: TransRec, name: PartName) -> Part:
+    """The model's item encoder or user encoder as a `Part`."""
+    if name == "user":
+        return Part(name, model.user_encoder, USER, model.config.dim)
+    encoder: nn.Module = model.item_encoder.encoder
+    return Part(name, encoder, family_of(str(encoder.config.model_type)), model.width)  # type: ignore[union-attr]
 
 
 def sites(model: TransRec) -> Iterator[Site]:
-    """Every place of a BERT-family item encoder and of the user encoder, in order of the forward."""
-    encoder = model.item_encoder.encoder
-    yield Site("item/emb", encoder.embeddings, None, "LayerNorm")  # type: ignore[arg-type]
-    for i, layer in enumerate(encoder.encoder.layer):  # type: ignore[union-attr, arg-type]
-        yield Site(f"item/L{i:02d}/mha", layer.attention.output, "dropout", "LayerNorm")
-        yield Site(f"item/L{i:02d}/ffn", layer.output, "dropout", "LayerNorm")
-    yield Site("user/emb", model.user_encoder, None, "norm")
-    for i, block in enumerate(model.user_encoder.blocks):
-        yield Site(f"user/L{i:02d}/mha", block, "mha_dropout", "mha_norm")
-        yield Site(f"user/L{i:02d}/ffn", block, "ffn_dropout", "ffn_norm")
+    """Every parameter of a backbone by its site, in order of the forward."""
+    yield from part(model, "item").sites()
+    yield from (Site(f"{DTL}/{attribute}", model.dtl, attribute) for attribute in ("weight", "bias"))
+    yield from part(model, "user").sites()
+
+
+def check_fits(config: AdapterConfig, model: TransRec) -> None:
+    """Raise `Invalid`, naming what is possible, where the method does not exist for such a backbone."""
+    item = part(model, "item")
+    modality, layers = item.family.modality, len(item.layers)
+    if METHODS[config.method].modality not in (None, modality):
+        possible = ", ".join(k for k, spec in METHODS.items() if spec.modality in (None, modality))
+        raise Invalid(f"{config.method} does not exist for {modality} encoders. Use one of: {possible}.")
+    if config.placement == "after_norm" and modality != "text":
+        raise Invalid("placement after_norm exists in text encoders only. Use serial or parallel.")
+    if config.top_layers and config.top_layers > layers:
+        raise Invalid(f"top_layers is {config.top_layers}, but the item encoder has {layers} layers.")
 
 
 def attach(model: TransRec, config: AdapterConfig) -> TransRec:
-    """A model of its own with fresh adapters that *shares* every frozen tensor with `model`.
+    """A model of its own with fresh adapters that *shares* every frozen tensor with the backbone `model`.
 
-    `model` is left as it is, so channels live side by side on one backbone and a swap is a
-    change of reference: nothing is written into a module that answers requests.
+    `model` is left as it is, so channels live side by side on one backbone and a swap is a change of
+    reference: nothing is written into a module that answers requests. `mine.adapter` holds, by site, exactly
+    the parameters that are trained, stored and swapped. Raises `Invalid` where the method does not fit.
     """
+    check_fits(config, model)
     shared = [*model.parameters(), *model.buffers()]
     mine = copy.deepcopy(model, {id(t): t for t in shared})
-    for site in list(sites(mine)):
-        width = config.bottleneck if site.name.startswith("item/") else config.user_bottleneck
-        if site.dropout is not None and width:
-            adapter = Bottleneck(site.layer_norm.normalized_shape[0], width)
-            adapter.to(site.layer_norm.weight.device)
-            setattr(site.parent, site.dropout, nn.Sequential(getattr(site.parent, site.dropout), adapter))
-        if config.tune_layer_norm:
-            own(site.layer_norm)
-    if config.tune_dtl:
-        own(mine.dtl)
-    if config.popularity_prior:
-        mine.prior = nn.Parameter(torch.zeros(1, device=mine.dtl.weight.device))
+    layers = len(part(model, "item").layers)
+    first = layers - (config.top_layers or layers)
+    # Own copies first: inserting adapters moves modules to other paths.
+    mine.adapter = {site.name: site.own() for site in sites(mine) if _is_tuned(site, config, first)}
+    with torch.device(mine.dtl.weight.device):
+        mine.adapter |= _insert(mine, config, first)
+        if config.popularity_prior:
+            mine.prior = mine.adapter[PRIOR] = nn.Parameter(torch.zeros(1))
     return mine
 
 
-def own(module: nn.Module) -> None:
-    """Replace the module's shared tensors by copies of its own."""
-    for name, tensor in list(module.named_parameters(recurse=False)):
-        setattr(module, name, nn.Parameter(tensor.detach().clone()))
+def _is_tuned(site: Site, config: AdapterConfig, first_layer: int) -> bool:
+    """Whether a channel gets its own copy of this parameter of the backbone."""
+    if config.method == "fta":
+        return True
+    encoder = site.name.partition("/")[0]
+    if encoder == DTL:
+        return bool(config.tune_dtl)
+    if not config.adapts(encoder):  # type: ignore[arg-type]
+        return False
+    # What lies below the top layers stays frozen, so that its output can be cached.
+    above = encoder == "user" or site.layer is None or site.layer >= first_layer
+    if config.method == "ftn":
+        return site.layer is not None and above
+    if config.top_layers and site.name.startswith("item/emb/"):
+        above = False
+    is_norm = "/ln." in site.name
+    return is_norm and above and (config.method == "layer_norm" or bool(config.tune_layer_norm))
 
 
-def tensors(model: TransRec, config: AdapterConfig) -> dict[str, nn.Parameter]:
-    """The adapter's parameters by site name: exactly what is trained, stored and swapped."""
+def _insert(mine: TransRec, config: AdapterConfig, first_layer: int) -> dict[str, nn.Parameter]:
+    """Insert the method's modules; returns their parameters by site."""
+    if config.method == "prompt":
+        assert isinstance(mine.item_encoder, TextEncoder)  # noqa: S101 - `check_fits` has seen to it
+        return prompts.insert_words(mine.item_encoder, config.tokens or 0)
+    if config.method == "vpt":
+        return prompts.insert_visual(part(mine, "item"), config.tokens or 0)
     named: dict[str, nn.Parameter] = {}
-    for site in sites(model):
-        place = getattr(site.parent, site.dropout) if site.dropout else None
-        if isinstance(place, nn.Sequential):
-            named |= {f"{site.name}/{k}": p for k, p in place[1].named_parameters()}
-        if config.tune_layer_norm:
-            named |= {f"{site.name}/ln.{k}": p for k, p in site.layer_norm.named_parameters()}
-    if config.tune_dtl:
-        named |= {f"{DTL_SITE}/{k}": p for k, p in model.dtl.named_parameters()}
-    if model.prior is not None:
-        named[PRIOR] = model.prior
-    return named
+    rule = bottlenecks.new_rule() if config.method == "compacter" else None
+    for name, k in (("item", config.bottleneck), ("user", config.user_bottleneck)):
+        if not config.adapts(name):  # type: ignore[arg-type]
+            continue
+        where, first = part(mine, name), first_layer if name == "item" else 0  # type: ignore[arg-type]
+        if config.sublayers and rule is None:
+            named |= bottlenecks.insert(where, config, first, Bottleneck)
+        elif rule is not None:
+            found = bottlenecks.insert(where, config, first, lambda d, k: Compacter(rule, d, k))
+            named |= {k: p for k, p in found.items() if p is not rule}
+        elif config.method == "k_adapter":
+            named |= k_adapter.insert(where, k or 0)
+        elif config.method == "lora":
+            named |= lora.insert(where, config.rank or 0, first)
+    return named if rule is None else named | {RULE: rule}
 
 
 def freeze_all_but(model: TransRec, trainable: dict[str, nn.Parameter]) -> None:
@@ -142,18 +122,17 @@ def freeze_all_but(model: TransRec, trainable: dict[str, nn.Parameter]) -> None:
         parameter.requires_grad_(True)
 
 
-def extract(model: TransRec, config: AdapterConfig) -> dict[str, Tensor]:
-    """The adapter's weights, copied to the CPU."""
-    return {k: p.detach().cpu().clone() for k, p in tensors(model, config).items()}
+def extract(model: TransRec) -> dict[str, Tensor]:
+    """The adapter's weights by site, copied to the CPU."""
+    return {k: p.detach().cpu().clone() for k, p in model.adapter.items()}
 
 
 def load(model: TransRec, config: AdapterConfig, weights: dict[str, Tensor]) -> TransRec:
     """`attach` and fill with `weights`; raises `Invalid` unless names, shapes and values all fit."""
     mine = attach(model, config)
-    places = tensors(mine, config)
-    check(weights, {k: p.shape for k, p in places.items()})
+    check(weights, {k: p.shape for k, p in mine.adapter.items()})
     with torch.no_grad():
-        for name, place in places.items():
+        for name, place in mine.adapter.items():
             place.copy_(weights[name])
     return mine.requires_grad_(False).eval()
 

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from app.core.errors import Invalid
-from app.model.adapters import AdapterConfig
+from app.model.methods import AdapterConfig
 
 _REMEDY = "Download an adapter of this service to see how one is laid out."
 
@@ -20,7 +20,7 @@ def adapter_to_bytes(weights: dict[str, Tensor], config: AdapterConfig, fingerpr
     tensors = {name: weights[name].detach().cpu().float().contiguous() for name in sorted(weights)}
     metadata = {
         "method": config.method,
-        "config": config.model_dump_json(),
+        "config": config.model_dump_json(exclude_none=True),
         "backbone_fingerprint": fingerprint,
     }
     return save(tensors, metadata)

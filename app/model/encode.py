@@ -1,4 +1,4 @@
-"""The one path from texts and histories to vectors that serving and evaluation share."""
+"""The one path from content and histories to vectors that serving and evaluation share."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.model.device import autocast
-from app.model.inputs import TokenTable
+from app.model.inputs import Inputs
 from app.model.transrec import TransRec
 
 Progress = Callable[[int, int], None]
@@ -28,21 +28,18 @@ def tokens_per_batch(device: torch.device) -> int:
 
 
 @torch.inference_mode()
-def encode_items(
-    model: TransRec, tokens: TokenTable, progress: Progress | None = None
-) -> NDArray[np.float32]:
-    """All texts of the table -> (N, d) float32 item vectors, in the table's order."""
-    device, rows = device_of(model), np.arange(len(tokens))
-    out = np.empty((len(tokens), model.config.dim), dtype=np.float32)
+def encode_items(model: TransRec, inputs: Inputs, progress: Progress | None = None) -> NDArray[np.float32]:
+    """All N contents -> (N, d) float32 item vectors, in the inputs' order."""
+    device, rows = device_of(model), np.arange(len(inputs))
+    out = np.empty((len(inputs), model.config.dim), dtype=np.float32)
     done = 0
-    for part in tokens.buckets(rows, tokens_per_batch(device)):
-        ids, mask = tokens.batch(part, device)
+    for part in inputs.buckets(rows, tokens_per_batch(device)):
         with autocast(device):
-            vectors = model.items(ids, mask)
+            vectors = model.items(*inputs.batch(part, device))
         out[part] = vectors.float().cpu().numpy()
         done += len(part)
         if progress:
-            progress(done, len(tokens))
+            progress(done, len(inputs))
     return out
 
 

@@ -1,13 +1,38 @@
-"""Item text -> tensors: tokenised once a catalogue, batched by length so that padding is rare."""
+"""Item content -> tensors: texts tokenised once and batched by length, images decoded when they are needed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+
+from app.core.images import decode_rgb
+
+Content = TypeVar("Content", str, bytes)
+
+
+class Inputs(Protocol):
+    """The content of N items, ready for an item encoder."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def buckets(self, rows: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
+        """Positions into `rows`, cut so that a batch has at most `max_tokens` tokens, padding included."""
+
+    def batch(self, rows: NDArray[np.int64], device: torch.device | None = None) -> tuple[Tensor, ...]:
+        """Rows (n,) -> what `TransRec.items` takes."""
+
+
+class Reader(Protocol):
+    """What turns contents into the inputs of one backbone."""
+
+    def __call__(self, contents: Sequence[Any]) -> Inputs:
+        """N texts or N encoded images -> their inputs."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +81,79 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> TokenTabl
 
 
 @dataclass(frozen=True)
-class UniqueTexts:
-    """Distinct texts of a catalogue; item i has text `texts[of_item[i]]`, encoded once."""
+class TextReader:
+    """Texts for one tokenizer."""
 
-    texts: list[str]
+    tokenizer: Any
+    max_tokens: int
+
+    def __call__(self, contents: Sequence[str]) -> TokenTable:
+        """Tokenise."""
+        return tokenize(self.tokenizer, contents, self.max_tokens)
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Images at one size, normalised as their encoder was trained: (pixel / 255 - mean) / std."""
+
+    size: tuple[int, int]  # (height, width)
+    patch: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, contents: Sequence[bytes]) -> "ImageTable":
+        """Nothing is decoded yet."""
+        return ImageTable(contents, self)
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """N encoded images; decoded a batch at a time, so memory holds only what was uploaded."""
+
+    images: Sequence[bytes]
+    reader: ImageReader
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def tokens(self) -> int:
+        """Of one image: its patches and [CLS]."""
+        height, width = self.reader.size
+        return (height // self.reader.patch) * (width // self.reader.patch) + 1
+
+    def buckets(self, rows: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
+        """Positions into `rows`, in order."""
+        size = max(1, max_tokens // self.tokens)
+        for start in range(0, len(rows), size):
+            yield np.arange(start, min(start + size, len(rows)))
+
+    def batch(self, rows: NDArray[np.int64], device: torch.device | None = None) -> tuple[Tensor]:
+        """Rows -> (n, 3, height, width) float32."""
+        pixels = torch.from_numpy(np.stack([self._pixels(int(row)) for row in rows])).to(device)
+        mean, std = (
+            torch.tensor(v, device=device).view(3, 1, 1) for v in (self.reader.mean, self.reader.std)
+        )
+        return ((pixels.float() / 255 - mean) / std,)
+
+    def _pixels(self, row: int) -> NDArray[np.uint8]:
+        height, width = self.reader.size
+        image = decode_rgb(self.images[row]).resize((width, height), Image.Resampling.BICUBIC)
+        return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Contents(Generic[Content]):
+    """Distinct contents of a catalogue; item i has `distinct[of_item[i]]`, encoded once."""
+
+    distinct: list[Content]
     of_item: NDArray[np.int64]
 
 
-def unique_texts(texts: Sequence[str]) -> UniqueTexts:
-    """Group items that share a text: they share one vector, exactly."""
-    index: dict[str, int] = {}
-    of_item = np.fromiter((index.setdefault(t, len(index)) for t in texts), dtype=np.int64, count=len(texts))
-    return UniqueTexts(list(index), of_item)
+def distinct_contents(contents: Sequence[Content]) -> Contents[Content]:
+    """Group items that share a text or an image: they share one vector, exactly."""
+    index: dict[Content, int] = {}
+    of_item = np.fromiter(
+        (index.setdefault(c, len(index)) for c in contents), dtype=np.int64, count=len(contents)
+    )
+    return Contents(list(index), of_item)

@@ -1,7 +1,8 @@
-"""Vectors of encoded texts as bytes, so that no process encodes a text that another one has encoded.
+"""Vectors of encoded contents as bytes, so that no process encodes what another one has encoded.
 
-safetensors with `digests` uint8 (n, 16), the head of the sha256 of each lower-cased text, and `vectors`
-float32 (n, d). It belongs to one adapter on one backbone, which whoever stores it keeps track of.
+safetensors with `digests` uint8 (n, 16), the head of the sha256 of each lower-cased text or of each image's
+bytes, and `vectors` float32 (n, d). It belongs to one adapter on one backbone, which whoever stores it keeps
+track of.
 """
 
 import hashlib
@@ -17,20 +18,20 @@ from app.core.errors import Invalid
 DIGEST_BYTES = 16
 
 
-def text_digest(text: str) -> bytes:
-    """The text's name in a snapshot: lower-cased first, as the tokenizer does."""
-    return hashlib.sha256(text.lower().encode()).digest()[:DIGEST_BYTES]
+def content_digest(content: str | bytes) -> bytes:
+    """A content's name in a snapshot; texts are lower-cased first, as the tokenizer does."""
+    data = content.lower().encode() if isinstance(content, str) else content
+    return hashlib.sha256(data).digest()[:DIGEST_BYTES]
 
 
-def snapshot_to_bytes(texts: Sequence[str], vectors: NDArray[np.float32]) -> bytes:
-    """Texts (n) and their vectors (n, d) -> bytes."""
-    packed = b"".join(text_digest(text) for text in texts)
-    digests = np.frombuffer(packed, dtype=np.uint8).reshape(len(texts), DIGEST_BYTES)
+def snapshot_to_bytes(names: Sequence[bytes], vectors: NDArray[np.float32]) -> bytes:
+    """Content digests (n) and their vectors (n, d) -> bytes."""
+    digests = np.frombuffer(b"".join(names), dtype=np.uint8).reshape(len(names), DIGEST_BYTES)
     return save({"digests": digests, "vectors": np.ascontiguousarray(vectors, dtype=np.float32)})
 
 
 def snapshot_from_bytes(data: bytes) -> Mapping[bytes, NDArray[np.float32]]:
-    """Bytes -> vector (d,) by text digest; raises `Invalid` when they are no snapshot."""
+    """Bytes -> vector (d,) by content digest; raises `Invalid` when they are no snapshot."""
     try:
         arrays = load(data)
         digests, vectors = arrays["digests"], arrays["vectors"]

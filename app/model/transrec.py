@@ -4,7 +4,7 @@ Shapes: B users, L positions, N items, T tokens, D encoder width, d = 64 model w
 Sequences are left-padded, so the newest item always sits at position L - 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -25,25 +25,58 @@ class TransRecConfig:
     blocks: int = 2
     dropout: float = 0.1
     max_tokens: int = 30
+    image_size: tuple[int, int] | None = None  # (height, width) in pixels; None for texts
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is set, as plain JSON values."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
 
 
-class ItemEncoder(nn.Module):
+class TextEncoder(nn.Module):
     """A pretrained text encoder and its pooling: tokens (N, T) -> (N, D)."""
 
     def __init__(self, encoder: nn.Module, pooling: Pooling) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
-
-    @property
-    def width(self) -> int:
-        """D, the encoder's hidden size."""
-        return int(self.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        # (n, D) learned word embeddings of prompt tuning; only a channel's own model has them.
+        self.prompt: nn.Parameter | None
+        self.register_parameter("prompt", None)
 
     def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Encode tokens (N, T) int64 under mask (N, T) bool, True where a token is real."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
-        return pool(hidden, mask, self.pooling)
+        if self.prompt is None:
+            hidden = self.encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+            return pool(hidden, mask, self.pooling)
+        n = len(self.prompt)
+        words = insert_after_first(self.encoder.embeddings.word_embeddings(input_ids), self.prompt)  # type: ignore[union-attr, operator]
+        longer = torch.cat([mask[:, :1].expand(-1, 1 + n), mask[:, 1:]], dim=1)  # (N, T + n)
+        hidden = self.encoder(inputs_embeds=words, attention_mask=longer.long()).last_hidden_state
+        return pool(torch.cat([hidden[:, :1], hidden[:, 1 + n :]], dim=1), mask, self.pooling)
+
+
+class ImageEncoder(nn.Module):
+    """A pretrained vision transformer: pixels (N, 3, H, W) -> (N, D), its [CLS] after the final LayerNorm."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode normalised float pixels of any size that the patches divide."""
+        config: Any = self.encoder.config
+        options: dict[str, Any] = {}
+        if config.model_type != "dinov2":  # which always fits its position embeddings to the size
+            options["interpolate_pos_encoding"] = pixels.shape[-2:] != (config.image_size,) * 2
+        if config.model_type == "vit_mae":  # MAE shuffles the patches by this noise: keep them in order
+            patches = pixels.shape[-2] * pixels.shape[-1] // config.patch_size**2
+            options["noise"] = torch.arange(patches, device=pixels.device).float().expand(len(pixels), -1)
+        return self.encoder(pixel_values=pixels, **options).last_hidden_state[:, 0]  # type: ignore[no-any-return]
+
+
+def insert_after_first(hidden: Tensor, tokens: Tensor) -> Tensor:
+    """(N, T, D) and (n, D) -> (N, T + n, D): the tokens stand after position 0."""
+    return torch.cat([hidden[:, :1], tokens.expand(len(hidden), -1, -1).to(hidden.dtype), hidden[:, 1:]], 1)
 
 
 def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
@@ -64,9 +97,10 @@ class SelfAttention(nn.Module):
         self.query, self.key, self.value, self.out = (
             nn.Linear(config.dim, config.dim, bias=False) for _ in range(4)
         )
+        self.out_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attend where `mask` (B, 1, L, L) bool is True."""
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend where `mask` (B, 1, L, L) bool is True; everywhere without one."""
         b, length, d = x.size()
         q, k, v = (
             f(x).view(b, length, self.heads, d // self.heads).transpose(1, 2)  # (B, H, L, d/H)
@@ -74,27 +108,28 @@ class SelfAttention(nn.Module):
         )
         p = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        return self.out(y.transpose(1, 2).reshape(b, length, d))  # type: ignore[no-any-return]
+        return self.out_dropout(self.out(y.transpose(1, 2).reshape(b, length, d)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """One post-LayerNorm transformer block. An adapter attaches behind either dropout."""
+    """One post-LayerNorm transformer block. Adapters attach to `mha` and `ffn`, which end with their dropout."""
 
     def __init__(self, config: TransRecConfig) -> None:
         super().__init__()
         self.mha = SelfAttention(config)
-        self.mha_dropout = nn.Dropout(config.dropout)
         self.mha_norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.ffn = nn.Sequential(
-            nn.Linear(config.dim, 4 * config.dim), nn.ReLU(), nn.Linear(4 * config.dim, config.dim)
+            nn.Linear(config.dim, 4 * config.dim),
+            nn.ReLU(),
+            nn.Linear(4 * config.dim, config.dim),
+            nn.Dropout(config.dropout),
         )
-        self.ffn_dropout = nn.Dropout(config.dropout)
         self.ffn_norm = nn.LayerNorm(config.dim, eps=1e-6)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, L, d) -> (B, L, d)."""
-        x = self.mha_norm(x + self.mha_dropout(self.mha(x, mask)))
-        return self.ffn_norm(x + self.ffn_dropout(self.ffn(x)))  # type: ignore[no-any-return]
+        x = self.mha_norm(x + self.mha(x, mask))
+        return self.ffn_norm(x + self.ffn(x))  # type: ignore[no-any-return]
 
 
 class UserEncoder(nn.Module):
@@ -131,22 +166,30 @@ class TransRec(nn.Module):
     def __init__(self, encoder: nn.Module, config: TransRecConfig) -> None:
         super().__init__()
         self.config = config
-        self.item_encoder = ItemEncoder(encoder, config.pooling)
-        self.dtl = nn.Linear(self.item_encoder.width, config.dim)
+        text = config.image_size is None
+        self.item_encoder = TextEncoder(encoder, config.pooling) if text else ImageEncoder(encoder)
+        self.dtl = nn.Linear(self.width, config.dim)
         init_xavier(self.dtl)
         self.user_encoder = UserEncoder(config)
         # (1,) weight of the popularity prior; only a channel's own model has one, see adapters.py.
         self.prior: nn.Parameter | None
         self.register_parameter("prior", None)
+        # What a channel owns, by site; empty in a backbone.
+        self.adapter: dict[str, nn.Parameter] = {}
+
+    @property
+    def width(self) -> int:
+        """D, the item encoder's hidden size."""
+        return int(self.item_encoder.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
     def project(self, pooled: Tensor) -> Tensor:
         """DTL, eq. 2: (N, D) -> (N, d)."""
         projected: Tensor = self.dtl(pooled)
         return F.gelu(projected)
 
-    def items(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Tokens (N, T) and their mask (N, T) -> item vectors (N, d)."""
-        return self.project(self.item_encoder(input_ids, mask))
+    def items(self, *inputs: Tensor) -> Tensor:
+        """What `Inputs.batch` gives of N items -> item vectors (N, d)."""
+        return self.project(self.item_encoder(*inputs))
 
     def users(self, e: Tensor, real: Tensor) -> Tensor:
         """Item vectors (B, L, d) and (B, L) bool -> user states (B, L, d); score = state . item."""
@@ -159,11 +202,3 @@ def init_xavier(module: nn.Module) -> None:
         nn.init.xavier_normal_(module.weight)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def build_encoder(config: Any) -> nn.Module:
-    """An untrained encoder of a transformers config, without the pooler that TransRec never uses."""
-    from transformers import AutoModel
-
-    encoder: nn.Module = AutoModel.from_config(config, add_pooling_layer=False)  # type: ignore[no-untyped-call]
-    return encoder

@@ -11,29 +11,31 @@ from numpy.typing import NDArray
 
 from app.core.errors import Invalid, NotFound, Unavailable
 from app.model import adapters
-from app.model.backbone import Backbone
+from app.model.backbone import Backbone, Backbones
 from app.model.checkpoint import adapter_from_bytes
 from app.model.encode import Progress, device_of, encode_items, popularity_bias
-from app.model.inputs import tokenize, unique_texts
-from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes, text_digest
+from app.model.inputs import Contents, distinct_contents
+from app.model.snapshot import DIGEST_BYTES, content_digest, snapshot_from_bytes, snapshot_to_bytes
 from app.model.transrec import TransRec
 from app.serving.index import FlatIndex
 from app.serving.release import ZERO_SHOT, Bundle, digest_of, validate
-from app.store import catalog, events, registry, releases, vectors
+from app.store import catalog, events, images, registry, releases, vectors
 from app.store.catalog import ItemRow
 from app.store.db import Database
 from app.store.tables import Adapter, Channel
 
 log = logging.getLogger(__name__)
+ENCODE_CHUNK = 4096  # contents in memory at once
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the database holds for one channel."""
+    """What the database holds for one channel; items of an image channel without an image are left out."""
 
     channel: Channel
     adapter: Adapter | None  # None: the bare backbone
     items: tuple[ItemRow, ...]
+    names: tuple[bytes, ...]  # the content digest of each item
     popularity: dict[str, int]
     snapshot: bytes | None
 
@@ -45,7 +47,7 @@ class Source:
 
 def build(
     db: Database,
-    backbone: Backbone,
+    backbones: Backbones,
     channel_id: str,
     previous: Bundle | None = None,
     progress: Progress | None = None,
@@ -54,20 +56,21 @@ def build(
 
     Raises `NotFound` (channel gone), `Invalid` (the adapter does not fit) and `Unavailable`.
     """
-    source = read_source(db, channel_id, backbone.fingerprint)
+    source = read_source(db, channel_id, backbones)
+    backbone = backbones.get(source.channel.modality)
     same = previous is not None and previous.adapter_sha256 == source.sha256
     model = previous.model if previous and same else _model(backbone, source.adapter)
-    unique = unique_texts([item.text.lower() for item in source.items])
+    names = distinct_contents(source.names)
     known = _known(source, previous if same else None)
-    encoded, new = _vectors(backbone, model, unique.texts, known, progress)
-    bundle = _assemble(backbone, source, model, unique.texts, unique.of_item, encoded)
+    encoded, new = _vectors(db, backbone, model, source, names, known, progress)
+    bundle = _assemble(backbone, source, model, names, encoded)
     validate(bundle)
     if new:
         _keep(db, bundle, encoded)
     return bundle
 
 
-def read_source(db: Database, channel_id: str, fingerprint: str) -> Source:
+def read_source(db: Database, channel_id: str, backbones: Backbones) -> Source:
     """Read everything in one transaction; raises `NotFound` when the channel is gone."""
     with db.read() as s:
         # The generation comes first: what changes while the rest is read raises it above the one
@@ -75,12 +78,21 @@ def read_source(db: Database, channel_id: str, fingerprint: str) -> Source:
         channel = s.get(Channel, channel_id)
         if channel is None:
             raise NotFound("The channel is gone. List the channels to see those there are.")
+        fingerprint = backbones.get(channel.modality).fingerprint
         version = releases.champion(s, channel_id).version
         adapter = registry.get_adapter(s, channel_id, version, with_weights=True) if version else None
+        items = catalog.load_items(s, channel_id)
+        if channel.modality == "image":
+            refs = images.image_refs(s, channel_id)
+            items = [item for item in items if item.item_id in refs]
+            names = tuple(bytes.fromhex(refs[item.item_id])[:DIGEST_BYTES] for item in items)
+        else:
+            names = tuple(content_digest(item.text) for item in items)
         return Source(
             channel,
             adapter,
-            tuple(catalog.load_items(s, channel_id)),
+            tuple(items),
+            names,
             events.popularity(s, channel_id),
             vectors.load_vectors(s, channel_id, adapter.sha256 if adapter else "", fingerprint),
         )
@@ -101,7 +113,7 @@ def _model(backbone: Backbone, adapter: Adapter | None) -> TransRec:
 
 
 def _known(source: Source, previous: Bundle | None) -> dict[bytes, NDArray[np.float32]]:
-    """Vectors by text digest of this very adapter: the stored ones, then those in memory."""
+    """Vectors by content digest of this very adapter: the stored ones, then those in memory."""
     known: dict[bytes, NDArray[np.float32]] = {}
     if source.snapshot is not None:
         try:
@@ -109,45 +121,62 @@ def _known(source: Source, previous: Bundle | None) -> dict[bytes, NDArray[np.fl
         except Invalid as error:
             log.warning("channel %s: %s", source.channel.id, error)
     if previous is not None:
-        rows = previous.vectors.cpu().numpy()
-        known |= {text_digest(text): row for text, row in zip(previous.texts, rows, strict=True)}
+        known |= dict(zip(previous.names, previous.vectors.cpu().numpy(), strict=True))
     return known
 
 
 def _vectors(
+    db: Database,
     backbone: Backbone,
     model: TransRec,
-    texts: Sequence[str],
+    source: Source,
+    names: Contents[bytes],
     known: dict[bytes, NDArray[np.float32]],
     progress: Progress | None,
 ) -> tuple[NDArray[np.float32], int]:
-    """Texts (U) -> vectors (U, d), and how many had to be encoded."""
-    out = np.empty((len(texts), model.config.dim), dtype=np.float32)
+    """Content digests (U) -> vectors (U, d), and how many had to be encoded."""
+    out = np.empty((len(names.distinct), model.config.dim), dtype=np.float32)
     missing: list[int] = []
-    for row, text in enumerate(texts):
-        vector = known.get(text_digest(text))
+    for row, name in enumerate(names.distinct):
+        vector = known.get(name)
         if vector is not None and vector.shape == out[row].shape:
             out[row] = vector
         else:
             missing.append(row)
-    if missing:
-        tokens = tokenize(backbone.tokenizer, [texts[row] for row in missing], model.config.max_tokens)
-        out[missing] = encode_items(model, tokens, progress)
+    item_of = np.unique(names.of_item, return_index=True)[1]  # (U,) one item that has this content
+    for start in range(0, len(missing), ENCODE_CHUNK):  # images come from the database, so not all at once
+
+        def note(done: int, _: int, before: int = start) -> None:
+            if progress:
+                progress(before + done, len(missing))
+
+        chunk = missing[start : start + ENCODE_CHUNK]
+        contents = _contents(db, source, [source.items[item_of[row]] for row in chunk])
+        out[chunk] = encode_items(model, backbone.inputs(contents), note)
     return out, len(missing)
+
+
+def _contents(db: Database, source: Source, items: Sequence[ItemRow]) -> list[str] | list[bytes]:
+    if source.channel.modality == "text":
+        return [item.text for item in items]
+    with db.read() as s:
+        found = images.load_images(s, source.channel.id, [item.item_id for item in items])
+    if len(found) < len({item.item_id for item in items}):
+        raise Unavailable("Images were deleted while the release was built; it is built again.")
+    return [found[item.item_id] for item in items]
 
 
 def _assemble(
     backbone: Backbone,
     source: Source,
     model: TransRec,
-    texts: Sequence[str],
-    of_item: NDArray[np.int64],
+    names: Contents[bytes],
     encoded: NDArray[np.float32],
 ) -> Bundle:
     items = source.items
     counts = np.array([source.popularity.get(item.item_id, 0) for item in items], dtype=np.int64)
     # score = user . item + bias, as one inner product: the bias is one more coordinate of each item.
-    indexed = np.column_stack([encoded[of_item], popularity_bias(model, counts)])
+    indexed = np.column_stack([encoded[names.of_item], popularity_bias(model, counts)])
     return Bundle(
         channel_id=source.channel.id,
         channel=source.channel.name,
@@ -159,9 +188,9 @@ def _assemble(
         model=model,
         items=items,
         row_of={item.item_id: row for row, item in enumerate(items)},
-        texts=tuple(texts),
+        names=tuple(names.distinct),
         vectors=torch.from_numpy(encoded).to(device_of(model)),
-        of_item=of_item,
+        of_item=names.of_item,
         norms=np.linalg.norm(encoded, axis=1),
         index=FlatIndex(indexed),
         counts=counts,
@@ -172,7 +201,7 @@ def _assemble(
 
 def _keep(db: Database, bundle: Bundle, encoded: NDArray[np.float32]) -> None:
     """Store the vectors for the next process; without them it merely encodes again."""
-    data = snapshot_to_bytes(bundle.texts, encoded)
+    data = snapshot_to_bytes(bundle.names, encoded)
     try:
         with db.session() as s:
             if s.get(Channel, bundle.channel_id) is not None:

@@ -1,4 +1,4 @@
-"""The engine: the frozen backbone and the live bundle of every channel."""
+"""The engine: the frozen backbones, one a modality, and the live bundle of every channel."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.core.config import Settings
 from app.core.errors import Conflict, NotFound, TransRecError, Unavailable
-from app.model.backbone import Backbone
+from app.model.backbone import Backbones
 from app.serving.build import build
 from app.serving.release import Bundle
 from app.store.db import Database
@@ -29,8 +29,8 @@ class Failure:
 class Engine:
     """Answers with `bundle(channel_id)`; `refresh` replaces one reference when a new bundle is whole."""
 
-    def __init__(self, backbone: Backbone, db: Database, settings: Settings) -> None:
-        self.backbone, self.db, self.settings = backbone, db, settings
+    def __init__(self, backbones: Backbones, db: Database, settings: Settings) -> None:
+        self.backbones, self.db, self.settings = backbones, db, settings
         self.live: dict[str, Bundle] = {}
         self.failures: dict[str, Failure] = {}
         self.stopping = threading.Event()
@@ -87,7 +87,9 @@ class Engine:
     def _build(self, channel_id: str, generation: int) -> None:
         started = time.monotonic()
         try:
-            bundle = build(self.db, self.backbone, channel_id, self.live.get(channel_id), self._stop_if_asked)
+            bundle = build(
+                self.db, self.backbones, channel_id, self.live.get(channel_id), self._stop_if_asked
+            )
         except (NotFound, Unavailable) as error:
             log.warning("channel %s: not built now: %s", channel_id, error)
         except Exception as error:

@@ -20,7 +20,7 @@ ZERO_SHOT = "zero-shot"
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """One channel's model and catalogue. N items share U distinct texts, each encoded once."""
+    """One channel's model and catalogue. N items share U distinct contents, each encoded once."""
 
     channel_id: str
     channel: str
@@ -32,7 +32,7 @@ class Bundle:
     model: TransRec
     items: tuple[ItemRow, ...]  # (N) by row
     row_of: Mapping[str, int]
-    texts: tuple[str, ...]  # (U) lower-cased
+    names: tuple[bytes, ...]  # (U) content digests
     vectors: Tensor  # (U, d) float32 on the model's device
     of_item: NDArray[np.int64]  # (N,) row of `vectors`
     norms: NDArray[np.float32]  # (U,)
@@ -66,7 +66,7 @@ def validate(bundle: Bundle) -> None:
     sizes = {len(bundle.row_of), len(bundle.of_item), len(bundle.counts), len(bundle.popular)}
     if sizes | {bundle.index.size} != {n}:
         raise Invalid(f"The release has {n} items, but its parts have {sorted(sizes)}. Build it again.")
-    if tuple(bundle.vectors.shape) != (len(bundle.texts), dim):
+    if tuple(bundle.vectors.shape) != (len(bundle.names), dim):
         raise Invalid(f"The release's vectors have the shape {tuple(bundle.vectors.shape)}. Build it again.")
     if not bool(bundle.vectors.isfinite().all()):
         raise Invalid("The release's item vectors hold NaN or infinite values. Train the adapter again.")

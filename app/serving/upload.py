@@ -1,18 +1,22 @@
 """Uploaded adapters: nothing is stored unless it would serve."""
 
+import io
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from PIL import Image
 
 from app.core.errors import Invalid
 from app.model import adapters
-from app.model.adapters import AdapterConfig
 from app.model.backbone import Backbone
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
 from app.model.encode import encode_histories, encode_items, popularity_bias
-from app.model.inputs import tokenize
+from app.model.methods import AdapterConfig
 from app.model.transrec import TransRec
 
-PROBES = ("a", "fresh bread, private, 2 lb", "The Adventures of Dollie (1908) | Action, Short")
+TEXTS = ("a", "fresh bread, private, 2 lb", "The Adventures of Dollie (1908) | Action, Short")
+COLOURS = ("white", "black", "orange")
 
 
 def accept_adapter(backbone: Backbone, data: bytes) -> tuple[bytes, AdapterConfig]:
@@ -33,10 +37,16 @@ def accept_adapter(backbone: Backbone, data: bytes) -> tuple[bytes, AdapterConfi
 
 def _try_out(backbone: Backbone, model: TransRec) -> None:
     """Finite weights can still overflow: such an adapter would load nowhere."""
-    tokens = tokenize(backbone.tokenizer, PROBES, model.config.max_tokens)
+    probes: Sequence[str | bytes] = TEXTS if backbone.modality == "text" else [_image(c) for c in COLOURS]
     with np.errstate(over="ignore"):
-        vectors = encode_items(model, tokens)
-        user = encode_histories(model, torch.from_numpy(vectors), [range(len(PROBES))])
+        vectors = encode_items(model, backbone.inputs(probes))
+        user = encode_histories(model, torch.from_numpy(vectors), [range(len(probes))])
         bias = popularity_bias(model, np.array([10**9]))
     if not all(np.isfinite(numbers).all() for numbers in (vectors, user, bias)):
         raise Invalid("The adapter's weights are so large that its vectors overflow. Train it again.")
+
+
+def _image(colour: str) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(data, "PNG")
+    return data.getvalue()

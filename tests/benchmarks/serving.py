@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 
 import torch
 
-from app.model.adapters import AdapterConfig, attach, extract
+from app.model.adapters import attach, extract
 from app.model.backbone import load_backbone
 from app.model.checkpoint import adapter_to_bytes
+from app.model.methods import AdapterConfig
 from training.demo import MAIN, TRAINED, Api, free_port, load_data, service
 from training.sources import read_retail
 
@@ -96,7 +97,7 @@ def upload_adapters(api: Api) -> None:
         torch.manual_seed(seed)
         weights = {
             name: tensor + 0.02 * torch.randn(tensor.shape)
-            for name, tensor in extract(attach(backbone.model, config), config).items()
+            for name, tensor in extract(attach(backbone.model, config)).items()
         }
         data = adapter_to_bytes(weights, config, backbone.fingerprint)
         api("POST", f"/v1/admin/channels/{TRAINED}/adapters", params={"tenant": MAIN}, content=data)

@@ -60,4 +60,7 @@ def test_merged_channels_keep_their_users_items_and_texts() -> None:
     assert len(both.windows) == 55
     assert both.n_items == one.n_items + two.n_items
     assert (both.windows[30] - one.n_items).tolist() == two.windows[0].tolist()
-    assert both.texts.texts[both.texts.of_item[one.n_items]] == two.texts.texts[two.texts.of_item[0]]
+    assert (
+        both.contents.distinct[both.contents.of_item[one.n_items]]
+        == two.contents.distinct[two.contents.of_item[0]]
+    )

@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
-from app.model.adapters import AdapterConfig, attach
+from app.model.adapters import attach
 from app.model.encode import encode_items
+from app.model.methods import AdapterConfig
 from training.dataset import build_corpus
 from training.evaluate import PRIOR_GRID, choose_prior, evaluate, evaluate_model, evaluate_popularity
 from training.finetune import Subject
@@ -33,7 +34,7 @@ def test_popularity_counts_training_only(on: Subject) -> None:
 
 def test_the_prior_is_the_best_of_the_grid_on_validation(on: Subject) -> None:
     model = attach(on.backbone.model, AdapterConfig(bottleneck=2, user_bottleneck=2))
-    vectors = encode_items(model, on.tokens)
+    vectors = encode_items(model, on.inputs)
     choose_prior(model, on.corpus, vectors)
     assert model.prior is not None
     chosen = float(model.prior.detach())

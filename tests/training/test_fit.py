@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.model.adapters import AdapterConfig
+from app.model.methods import AdapterConfig
 from training.finetune import Subject, TrainingConfig, finetune
 from training.fit import FitConfig, FitState, StepReport
 from training.gate import gate
@@ -34,7 +34,7 @@ class Memory:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("objective", ["in_batch", "sasrec"])
+@pytest.mark.parametrize("objective", ["in_batch", "sasrec", "cpc"])
 def test_training_learns_what_can_be_learned(on: Subject, objective: str) -> None:
     bare = on.backbone.model
     before = on.evaluate(bare, on.encode(bare), "test").overall

@@ -28,7 +28,7 @@ from training.lease import Lease
 
 FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8, "checkpoint_seconds": 0}
 ADAPTER = {"bottleneck": 8, "user_bottleneck": 8}
-CACHED = (get_settings, worker.backbone, worker.database, worker.wake)
+CACHED = (get_settings, worker.backbones, worker.database, worker.wake)
 CONFIG = {"adapter": ADAPTER, "fit": FIT}
 
 

@@ -2,15 +2,17 @@ import numpy as np
 import torch
 
 from app.model.encode import encode_items
+from app.model.inputs import TokenTable
 from training.finetune import Subject
-from training.towers import PooledTower, TokenTower, Tower, UpperTower, lower_states, pooled_states
+from training.towers import ContentTower, PooledTower, Tower, UpperTower, lower_states, pooled_states
 
 
 def test_every_tower_gives_the_vectors_that_serving_encodes(on: Subject) -> None:
-    model, tokens = on.backbone.model, on.tokens
+    model, tokens = on.backbone.model, on.inputs
+    assert isinstance(tokens, TokenTable)
     plain = encode_items(model, tokens)
     towers: list[Tower] = [
-        TokenTower(model, tokens),
+        ContentTower(model, tokens),
         PooledTower(model, pooled_states(model, tokens)),
         UpperTower(model, lower_states(model, tokens, 1), tokens, 1),
     ]

@@ -17,7 +17,6 @@ import torch
 from app.model import adapters
 from app.model.backbone import Backbone
 from app.model.encode import encode_histories, encode_items, popularity_bias
-from app.model.inputs import tokenize
 from tests.app.api.conftest import Server, Shop, client, serves, wait_for
 from tests.fakes import SMALL, adapter_bytes, adapter_weights
 
@@ -32,7 +31,7 @@ def offline(backbone: Backbone, seed: int | None) -> list[str]:
     model = backbone.model
     if seed is not None:
         model = adapters.load(model, SMALL, adapter_weights(backbone, seed))
-    vectors = torch.from_numpy(encode_items(model, tokenize(backbone.tokenizer, TEXTS, 30)))
+    vectors = torch.from_numpy(encode_items(model, backbone.inputs(TEXTS)))
     scores = vectors @ torch.from_numpy(encode_histories(model, vectors, [[1, 2]])[0])
     scores += torch.from_numpy(popularity_bias(model, COUNTS))
     scores[[1, 2]] = -torch.inf

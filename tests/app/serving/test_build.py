@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from app.core.config import Settings
 from app.core.errors import Invalid, Unavailable
-from app.model.backbone import Backbone
-from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes, text_digest
+from app.model.backbone import Backbone, Backbones
+from app.model.snapshot import content_digest, snapshot_from_bytes, snapshot_to_bytes
 from app.serving.build import build
 from app.serving.engine import Engine
 from app.serving.release import validate
@@ -28,7 +28,7 @@ def add_adapter(db: Database, channel: Channel, backbone: Backbone, weights: byt
             s,
             channel.id,
             method="houlsby",
-            config=SMALL.model_dump(),
+            config=SMALL.model_dump(exclude_none=True),
             weights=weights,
             backbone_fingerprint=backbone.fingerprint,
             metrics={},
@@ -48,10 +48,14 @@ def refresh(engine: Engine) -> None:
 
 def test_snapshot_codec() -> None:
     rows = np.arange(4, dtype=np.float32).reshape(2, 2)
-    found = snapshot_from_bytes(snapshot_to_bytes(["A", "b"], rows))
-    assert found[text_digest("a")].tolist() == [0, 1]
+    found = snapshot_from_bytes(snapshot_to_bytes([content_digest("A"), content_digest("b")], rows))
+    assert found[content_digest("a")].tolist() == [0, 1]
     assert snapshot_from_bytes(snapshot_to_bytes([], np.empty((0, 2), np.float32))) == {}
-    for bad in (b"", b"nonsense", snapshot_to_bytes(["a"], np.full((1, 2), np.nan, np.float32))):
+    for bad in (
+        b"",
+        b"nonsense",
+        snapshot_to_bytes([content_digest("a")], np.full((1, 2), np.nan, np.float32)),
+    ):
         with pytest.raises(Invalid):
             snapshot_from_bytes(bad)
 
@@ -63,28 +67,28 @@ def test_only_missing_texts_are_encoded(sqlite: Database, backbone: Backbone, ch
         if done == total:
             encoded.append(total)
 
-    first = build(sqlite, backbone, channel.id, progress=note)
+    first = build(sqlite, Backbones(backbone), channel.id, progress=note)
     assert (first.version, first.method, encoded) == (0, "zero-shot", [40])
     # Another process finds the stored snapshot.
-    assert build(sqlite, backbone, channel.id, progress=note).digest == first.digest
+    assert build(sqlite, Backbones(backbone), channel.id, progress=note).digest == first.digest
     with sqlite.session() as s:
         upsert_items(s, channel.id, [ItemRow("new", "wholly new"), ItemRow("twin", "THING 1 of kind 1")])
         bump_generation(s, channel.id)
-    second = build(sqlite, backbone, channel.id, first, note)
+    second = build(sqlite, Backbones(backbone), channel.id, first, note)
     assert encoded == [40, 1]
     assert second.of_item[second.row_of["twin"]] == second.of_item[second.row_of["i1"]]
     assert second.digest != first.digest
     with sqlite.session() as s:
         vectors.save_vectors(s, channel.id, "", backbone.fingerprint, b"damaged")
-    assert build(sqlite, backbone, channel.id, progress=note).generation == second.generation
+    assert build(sqlite, Backbones(backbone), channel.id, progress=note).generation == second.generation
     assert encoded == [40, 1, 41]
 
 
 def test_an_adapter_leaves_the_backbone_alone(sqlite: Database, backbone: Backbone, channel: Channel) -> None:
     before = {k: v.clone() for k, v in backbone.model.state_dict().items()}
-    bare = build(sqlite, backbone, channel.id)
+    bare = build(sqlite, Backbones(backbone), channel.id)
     add_adapter(sqlite, channel, backbone, adapter_bytes(backbone, 1))
-    adapted = build(sqlite, backbone, channel.id, bare)
+    adapted = build(sqlite, Backbones(backbone), channel.id, bare)
     assert (adapted.version, adapted.method) == (1, "houlsby")
     assert not torch.equal(adapted.vectors, bare.vectors)
     assert all(torch.equal(before[k], v) for k, v in backbone.model.state_dict().items())
@@ -93,7 +97,7 @@ def test_an_adapter_leaves_the_backbone_alone(sqlite: Database, backbone: Backbo
 def test_a_failing_build_leaves_the_old_bundle(
     sqlite: Database, backbone: Backbone, channel: Channel
 ) -> None:
-    engine = Engine(backbone, sqlite, Settings())
+    engine = Engine(Backbones(backbone), sqlite, Settings())
     with pytest.raises(Unavailable):
         engine.bundle(channel.id)
     refresh(engine)
@@ -115,11 +119,11 @@ def test_a_foreign_adapter_is_not_loaded(sqlite: Database, backbone: Backbone, c
     foreign = dataclasses.replace(backbone, fingerprint="other")
     add_adapter(sqlite, channel, backbone, adapter_bytes(foreign, 1))
     with pytest.raises(Invalid, match="another backbone"):
-        build(sqlite, backbone, channel.id)
+        build(sqlite, Backbones(backbone), channel.id)
 
 
 def test_validate(sqlite: Database, backbone: Backbone, channel: Channel) -> None:
-    bundle = build(sqlite, backbone, channel.id)
+    bundle = build(sqlite, Backbones(backbone), channel.id)
     bad = [
         dataclasses.replace(bundle, counts=bundle.counts[1:]),
         dataclasses.replace(bundle, vectors=bundle.vectors[:, 1:]),
@@ -131,7 +135,7 @@ def test_validate(sqlite: Database, backbone: Backbone, channel: Channel) -> Non
 
 
 def test_gone_channels_are_unloaded(sqlite: Database, backbone: Backbone, channel: Channel) -> None:
-    engine = Engine(backbone, sqlite, Settings())
+    engine = Engine(Backbones(backbone), sqlite, Settings())
     refresh(engine)
     engine.keep_only(set())
     assert not engine.live

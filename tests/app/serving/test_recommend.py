@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.core.errors import NotFound
-from app.model.backbone import Backbone
+from app.model.backbone import Backbone, Backbones
 from app.model.encode import encode_histories
 from app.serving.build import build
 from app.serving.recommend import recommend, similar
@@ -18,7 +18,7 @@ from app.store.tables import Channel
 
 @pytest.fixture
 def bundle(sqlite: Database, backbone: Backbone, channel: Channel) -> Bundle:
-    return build(sqlite, backbone, channel.id)
+    return build(sqlite, Backbones(backbone), channel.id)
 
 
 def test_ranks_as_the_model_does(bundle: Bundle) -> None:
@@ -72,4 +72,4 @@ def test_empty_catalogue(sqlite: Database, backbone: Backbone) -> None:
     with sqlite.session() as s:
         tenant = tenants.create_tenant(s, "empty")
         channel = channels.create_channel(s, tenant.id, "none", "", backbone.fingerprint)
-    assert recommend(build(sqlite, backbone, channel.id), [], 5) == []
+    assert recommend(build(sqlite, Backbones(backbone), channel.id), [], 5) == []

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from app.model.methods import published
 
 from app.core.errors import Invalid
 from app.model.backbone import load_backbone
+from app.model.methods import published
 from tests.training.experiments.conftest import ITEMS, Witness
 from training.experiments.backbones import Backbones
 from training.experiments.command import Asked, run, study_of
@@ -72,7 +72,9 @@ def test_a_failed_run_is_recorded_tried_again_and_stops_no_other(ask: Ask, tmp_p
 
 def test_failures_are_an_error_at_the_end_and_named_in_the_report(ask: Ask) -> None:
     asked = ask("table3")
-    wrong_encoder = replace(asked, encoders={"text": asked.encoders["image"], "image": asked.encoders["image"]})
+    wrong_encoder = replace(
+        asked, encoders={"text": asked.encoders["image"], "image": asked.encoders["image"]}
+    )
     with pytest.raises(Invalid, match=r"runs failed.*tries them again"):
         run(wrong_encoder, Witness())
     assert "failed: " in (asked.out / "table3.md").read_text()
