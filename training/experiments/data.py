@@ -59,13 +59,6 @@ def cut(dataset: Dataset, max_users: int | None, share: float, min_users: int) -
     return build_corpus(dataset.name, items, kept, length, min_users)
 
 
-def as_ids(corpus: Corpus) -> Corpus:
-    """The same users over items without contents: every item is its own, as IDRec sees them."""
-    ids = {item: item for item in corpus.item_ids}
-    sequences = {str(u): [corpus.item_ids[i] for i in w] for u, w in enumerate(corpus.windows)}
-    return build_corpus(corpus.name, ids, sequences, corpus.length, min_users=1)
-
-
 def _retail(name: str, data: Path | None) -> Dataset:
     try:
         shop = read_retail(name.upper())

@@ -4,27 +4,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
-from app.model.methods import published
 from numpy.typing import NDArray
 
 from app.model.adapters import sites
+from app.model.encode import SequenceModel
+from app.model.methods import published
 from app.model.transrec import TransRec
-from training.dataset import Corpus
-from training.evaluate import PROTOCOLS, evaluate_model
+from training.dataset import Corpus, Stage
+from training.evaluate import RankingProtocol, evaluate_model
 from training.experiments.backbones import Backbones
-from training.experiments.data import as_ids, cut, read
+from training.experiments.data import cut, read
 from training.experiments.environment import versions
-from training.experiments.idrec import train_idrec
 from training.experiments.results import Figures, Results, RunResult
 from training.experiments.scales import Scale, budget
 from training.experiments.spec import RunSpec
 from training.finetune import Subject, TrainingConfig, finetune, subject
 from training.fit import FitConfig, FitState, StepReport
+from training.idrec import train_idrec
 
+PROTOCOLS: tuple[RankingProtocol, ...] = get_args(RankingProtocol)
 MIN_USERS = 10  # a small share of a small target is still a point of a figure
 
 
@@ -46,13 +48,18 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained model of any kind, its item vectors by distinct content, its curve and its size."""
+    """A trained model of any kind, the corpus as it sees it, its item vectors, its curve and its size."""
 
-    model: TransRec
+    model: SequenceModel
+    corpus: Corpus
     vectors: NDArray[np.float32]
     state: FitState
     trainable: int
     full: int
+
+    def evaluate(self, stage: Stage, protocol: RankingProtocol = "default") -> Figures:
+        """Rank the whole catalogue for every user."""
+        return evaluate_model(self.model, self.corpus, stage, self.vectors, protocol=protocol).as_dict()
 
 
 class Bench:
@@ -68,27 +75,24 @@ class Bench:
 
     def run(self, spec: RunSpec) -> RunResult:
         """Train and evaluate; validation chose the epoch, the test split is read here, once."""
-        started, corpus = time.monotonic(), self.corpus(spec)
-        if spec.method == "idrec":
-            corpus = as_ids(corpus)
-            outcome = self._idrec(corpus, spec)
-        else:
-            outcome = self._finetune(spec)
+        on = None if spec.method == "idrec" else self.subject(spec)
+        started = time.monotonic()
+        outcome = self._finetune(on, spec) if on else self._idrec(spec)
         return RunResult(
             spec=spec,
             status="done",
             budget=budget(self.scale),
-            validation=self._evaluate(outcome, corpus, "validation", "default"),
-            test={p: self._evaluate(outcome, corpus, "test", p) for p in PROTOCOLS},
+            validation=outcome.evaluate("validation"),
+            test={protocol: outcome.evaluate("test", protocol) for protocol in PROTOCOLS},
             trainable=outcome.trainable,
             full=outcome.full,
-            users=len(corpus.windows),
-            items=corpus.n_items,
+            users=len(outcome.corpus.windows),
+            items=outcome.corpus.n_items,
             epochs=outcome.state.epoch,
             seconds=round(outcome.state.seconds, 1),
             wall=round(time.monotonic() - started, 1),
             curve=outcome.state.curve,
-            pretraining={} if spec.method == "idrec" else self.backbones.record(spec),
+            pretraining=self.backbones.record(spec) if on else {},
             versions=versions(self.device.type),
         )
 
@@ -100,25 +104,27 @@ class Bench:
             self._corpus = wanted, cut(target, self.scale.target_users, spec.target_share, MIN_USERS)
         return self._corpus[1]
 
-    def _finetune(self, spec: RunSpec) -> Outcome:
+    def subject(self, spec: RunSpec) -> Subject:
+        """That target on the run's backbone, which is pretrained first where it isn't there."""
         backbone = self.backbones.get(spec)
         wanted = (backbone.fingerprint, spec.target, spec.target_share)
         if self._subject is None or self._subject[0] != wanted:
             self._subject = wanted, subject(backbone, self.corpus(spec))
+        return self._subject[1]
+
+    def _finetune(self, on: Subject, spec: RunSpec) -> Outcome:
         adapter = published(spec.method, **spec.options)
         config = TrainingConfig(adapter=adapter, fit=fit_config(self.scale, spec), warmup_epochs=0)
-        trained = finetune(self._subject[1], config, self.watch.step)
+        trained = finetune(on, config, self.watch.step)
         trainable = sum(w.numel() for w in trained.weights.values())
-        return Outcome(trained.model, trained.vectors, trained.state, trainable, full_size(backbone.model))
+        size = trainable, full_size(on.backbone.model)
+        return Outcome(trained.model, on.corpus, trained.vectors, trained.state, *size)
 
-    def _idrec(self, corpus: Corpus, spec: RunSpec) -> Outcome:
+    def _idrec(self, spec: RunSpec) -> Outcome:
         fit = fit_config(self.scale, spec)
-        model, vectors, state, trainable = train_idrec(corpus, fit, self.device, self.watch.step)
-        return Outcome(model, vectors, state, trainable, trainable)
-
-    def _evaluate(self, outcome: Outcome, corpus: Corpus, stage: Any, protocol: Any) -> Figures:
-        found = evaluate_model(outcome.model, corpus, stage, outcome.vectors, protocol=protocol)
-        return found.as_dict()
+        trained = train_idrec(self.corpus(spec), fit, device=self.device, on_step=self.watch.step)
+        size = sum(p.numel() for p in trained.model.parameters())
+        return Outcome(trained.model, trained.corpus, trained.vectors, trained.state, size, size)
 
 
 def execute(specs: Sequence[RunSpec], bench: Bench, results: Results) -> list[RunResult]:

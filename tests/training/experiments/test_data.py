@@ -1,12 +1,11 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from app.core.errors import Invalid
 from training.dataset import Corpus
-from training.experiments.data import LENGTH, as_ids, cut, modality_of, read
+from training.experiments.data import LENGTH, cut, modality_of, read
 
 
 def histories(corpus: Corpus) -> set[tuple[str, ...]]:
@@ -54,11 +53,3 @@ def test_too_few_users_are_refused_with_the_numbers(channels: Path) -> None:
 def test_lengths_are_those_of_the_paper(channels: Path) -> None:
     assert cut(read("films", channels), None, 1.0, 1).length == LENGTH["text"] == 20
     assert cut(read("covers", channels), None, 1.0, 1).length == LENGTH["image"] == 10
-
-
-def test_without_contents_every_item_is_its_own() -> None:
-    pastry = cut(read("pastry", None), 200, 1.0, 1)
-    assert len(pastry.contents.distinct) < pastry.n_items
-    ids = as_ids(pastry)
-    assert ids.contents.distinct == pastry.item_ids
-    assert all(np.array_equal(a, b) for a, b in zip(ids.windows, pastry.windows, strict=True))

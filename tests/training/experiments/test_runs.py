@@ -9,18 +9,15 @@ import torch
 from app.core.errors import Invalid
 from app.model.backbone import load_backbone
 from app.model.methods import published
-from tests.training.experiments.conftest import ITEMS, Witness
+from tests.training.experiments.conftest import Witness
 from training.experiments.backbones import Backbones
 from training.experiments.command import Asked, run, study_of
-from training.experiments.data import as_ids, cut, read
-from training.experiments.idrec import train_idrec
 from training.experiments.plan import EXPERIMENTS, runs
 from training.experiments.results import Results
 from training.experiments.runs import Bench, execute, fit_config
 from training.experiments.scales import SMOKE
 from training.experiments.spec import RunSpec
 from training.experiments.study import Study
-from training.fit import FitConfig
 
 Ask = Callable[..., Asked]
 
@@ -149,11 +146,9 @@ def test_nopt_has_an_untrained_user_encoder(ask: Ask) -> None:
     assert "epochs" not in next(r for r in records if r["share"] == 0)
 
 
-def test_idrec_learns_what_can_be_learned(channels: Path) -> None:
-    corpus = as_ids(cut(read("films", channels), None, 1.0, 1))
-    config = FitConfig(objective="sasrec", learning_rate=1e-2, max_epochs=20, patience=20)
-    model, vectors, state, trainable = train_idrec(corpus, config, torch.device("cpu"))
-    assert trainable == ITEMS * 64 + 100_864
-    assert vectors.shape == (ITEMS, 64)
-    assert state.best[0] > 0.9
-    assert not any(p.requires_grad for p in model.parameters())
+def test_idrec_has_a_vector_an_item_and_no_backbone(ask: Ask) -> None:
+    seen = Witness()
+    run(ask("figure6"), seen)
+    of_id = next(r for r in seen.ended if r.spec.method == "idrec" and r.spec.target_share == 1)
+    assert of_id.trainable == of_id.full == (of_id.items + 1) * 64 + 100_864
+    assert of_id.pretraining == {}
