@@ -41,7 +41,7 @@ def test_samples_are_nested_and_rank_the_same_items(channels: Path) -> None:
     assert one.item_ids == two.item_ids == cut_to_5.item_ids
     touched = set().union(*histories(cut_to_5))
     assert set(cut_to_5.item_ids) == touched < set(whole.item_ids)
-    again = cut(read("films", channels), 20, 1.0, 1)
+    again = cut(read("films", channels), 5, 1.0, 1)
     assert histories(again) == histories(cut_to_5)
 
 
