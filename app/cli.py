@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import ExitStack
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,8 @@ from app.core.errors import TransRecError
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="TransRec Serve.")
 keys = typer.Typer(no_args_is_help=True, help="API keys, from the shell.")
 cli.add_typer(keys, name="key")
+files = typer.Typer(no_args_is_help=True, help="Adapter files, from and to AdapterHub's `adapters` library.")
+cli.add_typer(files, name="adapter")
 
 
 def main() -> None:
@@ -126,6 +129,36 @@ def create_key(
 
     with bootstrap.migrated(get_settings()) as database:
         typer.echo(bootstrap.create_key(database, tenant, role, label))
+
+
+@files.command("import-hub")
+def import_hub(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder that the library's save_adapter wrote.")],
+    out: Annotated[Path, typer.Option(help="The safetensors file to write; upload it to a channel.")],
+    backbone: Annotated[str, typer.Option(help="The backbone that it is for.")] = "minilm-transrec",
+) -> None:
+    """Turn an AdapterHub checkpoint into an adapter of this service.
+
+    A checkpoint does not say on which weights it was trained: shapes are checked, that is not.
+    """
+    from app.model.interchange import import_hub as run
+
+    config = run(checkpoint, out, backbone)
+    typer.echo(f"{out}: {config.method}, bottleneck {config.bottleneck}")
+
+
+@files.command("export-hub")
+def export_hub(
+    file: Annotated[Path, typer.Argument(help="An adapter of this service, as it is downloaded.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    name: Annotated[str, typer.Option(help="The adapter's name in the library.")] = "transrec",
+    backbone: Annotated[str, typer.Option(help="The backbone that it is for.")] = "minilm-transrec",
+) -> None:
+    """Turn an adapter of this service into an AdapterHub checkpoint."""
+    from app.model.interchange import export_hub as run
+
+    run(file, out, name, backbone)
+    typer.echo(f"{out}: load it with load_adapter(..., use_safetensors=True)")
 
 
 @cli.command()

@@ -8,7 +8,13 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedTokenizerFast, ViTImageProcessorPil
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    ViTImageProcessorPil,
+)
 
 from app.model import adapters
 from app.model.backbone import Backbone, fresh, save_backbone

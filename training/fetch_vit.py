@@ -2,7 +2,7 @@
 
 The file is a saliency detector: a ViT (patch 14, 12 layers, 384 wide, positions for 518 x 518) whose training
 history is unknown, under a small decoder. Only the ViT is taken, as a transformers `Dinov2Model` of
-22,056,192 parameters. What goes in and what comes out are pinned by sha256: every machine has the same weights.
+22,056,192 parameters. What goes in and what comes out are pinned by sha256, so all machines have the same.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def save(weights: dict[str, Tensor], folder: Path) -> None:
-    """Write the three files into `folder`; raises `Invalid` unless the model takes every weight, lacking none."""
+    """Write the three files into `folder`; raises `Invalid` if a weight is missing, unknown or misshapen."""
     from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
 
     config = Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, use_mask_token=False)
@@ -97,11 +97,12 @@ def save(weights: dict[str, Tensor], folder: Path) -> None:
     if wrong := {kind: names for kind, names in report.items() if names}:
         raise Invalid(f"The weights do not fit a Dinov2Model: {wrong}. {REMEDY}")
     model.save_pretrained(folder)
-    # The package's own mean, std and filter: area averaging, Pillow's BOX. It pads to a square; we stretch.
+    # The package's own mean and std. It resizes by OpenCV's area filter, which Pillow lacks: bilinear came
+    # closest from 96 x 144 to 84 x 126. It also pads to a square; here images are stretched, as in TransRec.
     BitImageProcessorPil(
         size={"height": 224, "width": 224},
         do_center_crop=False,
-        resample=4,
+        resample=2,  # PIL.Image.Resampling.BILINEAR
         image_mean=[0.485, 0.456, 0.406],
         image_std=[0.229, 0.224, 0.225],
     ).save_pretrained(folder)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from app.model.adapters import RULE, attach, extract, freeze_all_but
+from app.model.adapters import RULE, attach, extract, freeze_all_but, part
 from app.model.backbone import Backbone
 from app.model.encode import Progress, encode_items
 from app.model.inputs import Inputs
@@ -17,7 +17,7 @@ from app.model.transrec import TransRec
 from training.dataset import Corpus, Stage
 from training.evaluate import Evaluation, evaluate_model, evaluate_popularity
 from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
-from training.towers import ContentTower, PooledTower, pooled_states
+from training.towers import ContentTower, PooledTower, Tower, UpperTower, lower_states, pooled_states
 
 # Learning rates of methods for which the common one does not do (docs/log.md).
 METHOD_RATES = {"fta": 1e-4, "ftn": 1e-4, "compacter": 3e-3}
@@ -85,13 +85,21 @@ def finetune(
     warm = None
     if checkpoints is None or checkpoints.load() is None:
         warm = _warm_up(on, model, config, on_step)
-    tower = ContentTower(model, on.inputs)
+    tower = _tower(on, model, config.adapter)
     run = Run(model, model.adapter, on.corpus, tower, _with_rate(config), _rates(model, config.fit))
     if warm:
         run.state.best = warm.best  # what follows replaces the warm-up's weights only by doing better
     state = run.fit(on_step, checkpoints)
     model.requires_grad_(False)
-    return Trained(extract(model), model, tower.catalogue(), state)
+    return Trained(extract(model), model, on.encode(model), state)
+
+
+def _tower(on: Subject, model: TransRec, config: AdapterConfig) -> Tower:
+    """From content; where only the top layers are adapted, from cached states of those below: as exact."""
+    if config.top_layers is None:
+        return ContentTower(model, on.inputs)
+    first = len(part(on.backbone.model, "item").layers) - config.top_layers
+    return UpperTower(model, lower_states(on.backbone.model, on.inputs, first), on.inputs)
 
 
 def _with_rate(config: TrainingConfig) -> FitConfig:

@@ -33,6 +33,11 @@ class FitConfig(BaseModel):
     log_q: float = Field(
         0.0, ge=0, le=1, description="strength of the logQ correction; 0 leaves popularity to the prior"
     )
+    negative_pool: int | None = Field(
+        None,
+        ge=1,
+        description="sasrec and cpc: draw a step's negatives from this many items; unset: from all",
+    )
     batch_users: int = Field(32, ge=1, le=4096, description="users a step")
     max_epochs: int = Field(20, ge=1, le=1000)
     patience: int = Field(3, ge=1, description="epochs without a better validation result before stopping")
@@ -185,10 +190,17 @@ class Run:
         return sasrec_bce(states, items[target[predicts]], negatives)
 
     def _negatives(self, batch: Batch) -> NDArray[np.int64]:
-        """(B, L) item rows drawn uniformly from what is not in the user's own sequence."""
+        """(B, L) item rows drawn uniformly from what is not in the user's own sequence.
+
+        With a pool each is still uniform over the catalogue, but a step encodes few distinct ones.
+        """
         corpus = self.corpus
         rng = np.random.default_rng([self.config.seed, self.state.epoch, self.state.step])
         negative = rng.integers(corpus.n_items, size=batch.rows.shape)
+        if self.config.negative_pool:
+            negative = rng.choice(
+                rng.integers(corpus.n_items, size=self.config.negative_pool), batch.rows.shape
+            )
         for i in range(len(negative)):
             mine = batch.items[np.append(batch.rows[i], batch.target[i, -1:])[-(batch.real[i].sum() + 1) :]]
             while (clash := np.isin(negative[i], mine)).any() and len(mine) < corpus.n_items:

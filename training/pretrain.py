@@ -1,8 +1,7 @@
 """Pretraining: a recipe and source channels -> a backbone directory.
 
 Stage `frozen` trains DTL and user encoder on cached encoder outputs; stage `top` then also tunes the
-encoder's last layers (for texts, over cached states of the layers below). Each stage is one call of the
-common loop.
+encoder's last layers, over cached states of the layers below. Each stage is one call of the common loop.
 """
 
 import tomllib
@@ -17,13 +16,13 @@ from app.core.errors import Invalid
 from app.model.adapters import part
 from app.model.backbone import fresh, save_backbone
 from app.model.encode import Progress, encode_items
-from app.model.inputs import Inputs, TokenTable
+from app.model.inputs import Inputs
 from app.model.transrec import Pooling, TransRec, TransRecConfig
 from training.dataset import Corpus, build_corpus, merge
 from training.evaluate import evaluate_model
 from training.fit import FitConfig, OnStep, Run
 from training.sources import read_images, read_tsv
-from training.towers import ContentTower, PooledTower, Tower, UpperTower, lower_states, pooled_states
+from training.towers import PooledTower, Tower, UpperTower, lower_states, pooled_states
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -110,9 +109,7 @@ def _tune_top(
 ) -> None:
     layers = part(model, "item").layers
     first = len(layers) - recipe.top_layers
-    tower: Tower = ContentTower(model, inputs)
-    if isinstance(inputs, TokenTable):  # the frozen layers below run once
-        tower = UpperTower(model, lower_states(model, inputs, first, on_encode), inputs, first)
+    tower = UpperTower(model, lower_states(model, inputs, first, on_encode), inputs)
     top = {f"encoder.{first}+.{k}": p for k, p in layers[first:].named_parameters()}
     rates = dict.fromkeys(top, recipe.top_learning_rate_encoder)
     title = f"top {recipe.top_layers} layers"

@@ -1,5 +1,7 @@
 """Item towers: rows of distinct contents -> item vectors, whole or from cached states of frozen layers."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -7,10 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.model.adapters import part
 from app.model.device import autocast
 from app.model.encode import Progress, device_of, encode_items, tokens_per_batch
-from app.model.inputs import Inputs, TokenTable
-from app.model.transrec import TransRec, pool
+from app.model.inputs import Inputs
+from app.model.transrec import TransRec
+
+CACHE_BYTES = 1024**3  # of cached hidden states, before they are kept in half the bytes
 
 
 class Tower(Protocol):
@@ -34,9 +39,9 @@ class ContentTower:
         device = device_of(self.model)
         parts = list(self.inputs.buckets(rows, tokens_per_batch(device)))
         vectors = []
-        for part in parts:
+        for piece in parts:
             with autocast(device):
-                vectors.append(self.model.items(*self.inputs.batch(rows[part], device)).float())
+                vectors.append(self.model.items(*self.inputs.batch(rows[piece], device)).float())
         order = torch.from_numpy(np.argsort(np.concatenate(parts))).to(device)
         return torch.cat(vectors)[order]
 
@@ -66,61 +71,83 @@ def pooled_states(model: TransRec, inputs: Inputs, progress: Progress | None = N
     """(N, D) float32 pooled encoder output of every content."""
     device, done = device_of(model), 0
     out = torch.empty(len(inputs), model.width, device=device)
-    for part in inputs.buckets(np.arange(len(inputs)), tokens_per_batch(device)):
+    for rows in inputs.buckets(np.arange(len(inputs)), tokens_per_batch(device)):
         with autocast(device):
-            out[torch.from_numpy(part)] = model.item_encoder(*inputs.batch(part, device)).float()
-        done += len(part)
+            out[torch.from_numpy(rows)] = model.item_encoder(*inputs.batch(rows, device)).float()
+        done += len(rows)
         if progress:
             progress(done, len(inputs))
     return out.clone()
 
 
+@dataclass(frozen=True)
+class LowerStates:
+    """Hidden states below layer `first` of every content, which no adapter changes: computed once, kept flat."""
+
+    first: int
+    states: Tensor  # (all tokens, D) in the inputs' order
+    lengths: NDArray[np.int64]  # (N,) tokens of each content
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """(N,) where each content's tokens begin."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Rows (n,) -> padded states (n, T, D) float32 and mask (n, T) bool."""
+        lengths, device = self.lengths[rows], self.states.device
+        mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).to(device)
+        hidden = torch.zeros(*mask.shape, self.states.size(1), device=device)
+        hidden[mask] = self.states[torch.from_numpy(self.flat(rows)).to(device)].float()
+        return hidden, mask
+
+    def flat(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Token positions of the rows, row after row."""
+        ends = np.cumsum(self.lengths[rows])
+        starts = np.repeat(self.offsets[rows] - (ends - self.lengths[rows]), self.lengths[rows])
+        return starts + np.arange(ends[-1])
+
+
 @torch.inference_mode()
-def lower_states(model: TransRec, tokens: TokenTable, first: int, progress: Progress | None = None) -> Tensor:
-    """(all tokens, D) bf16 hidden states below layer `first`, in the table's flat order."""
-    encoder, device, done = model.item_encoder.encoder, device_of(model), 0
-    out = torch.empty(len(tokens.ids), model.width, dtype=torch.bfloat16, device=device)
-    for part in tokens.buckets(np.arange(len(tokens)), tokens_per_batch(device)):
-        ids, mask = tokens.batch(part, device)
+def lower_states(
+    model: TransRec, inputs: Inputs, first: int, progress: Progress | None = None
+) -> LowerStates:
+    """Run embeddings and the lowest `first` layers over all contents; float32, bf16 past CACHE_BYTES."""
+    device, done, size = device_of(model), 0, int(inputs.lengths.sum())
+    dtype = torch.float32 if size * model.width * 4 <= CACHE_BYTES else torch.bfloat16
+    found = LowerStates(first, torch.empty(size, model.width, dtype=dtype, device=device), inputs.lengths)
+    lowest = part(model, "item").layers[:first]
+    for rows in inputs.buckets(np.arange(len(inputs)), tokens_per_batch(device)):
         with autocast(device):
-            hidden = encoder.embeddings(input_ids=ids)  # type: ignore[operator]
-            for layer in encoder.encoder.layer[:first]:  # type: ignore[union-attr, index]
-                hidden = layer(hidden, mask[:, None, None, :])
-        out[torch.from_numpy(_flat(tokens, part))] = hidden[mask].bfloat16()
-        done += len(part)
+            hidden = model.item_encoder.below(lowest, *inputs.batch(rows, device))
+        lengths = inputs.lengths[rows]
+        mask = torch.from_numpy(np.arange(hidden.size(1)) < lengths[:, None])
+        found.states[torch.from_numpy(found.flat(rows))] = hidden[mask.to(device)].to(dtype)
+        done += len(rows)
         if progress:
-            progress(done, len(tokens))
-    return out.clone()
+            progress(done, len(inputs))
+    return LowerStates(first, found.states.clone(), inputs.lengths)  # a plain tensor: gradients may pass
 
 
 class UpperTower:
     """The encoder from layer `first` up, over cached states of the frozen layers below."""
 
-    def __init__(self, model: TransRec, states: Tensor, tokens: TokenTable, first: int) -> None:
-        self.model, self.states, self.tokens, self.first = model, states, tokens, first
+    def __init__(self, model: TransRec, lower: LowerStates, inputs: Inputs) -> None:
+        self.model, self.lower, self.inputs = model, lower, inputs
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
-        """Encode in length buckets, put back in order."""
-        parts = list(self.tokens.buckets(rows, tokens_per_batch(self.states.device)))
-        vectors = [self._encode(rows[part]) for part in parts]
+        """Encode in buckets, put back in order."""
+        parts = list(self.inputs.buckets(rows, tokens_per_batch(self.lower.states.device)))
+        vectors = [self._encode(rows[piece]) for piece in parts]
         return torch.cat(vectors)[torch.from_numpy(np.argsort(np.concatenate(parts)))]
 
     @torch.inference_mode()
     def catalogue(self) -> NDArray[np.float32]:
-        """All texts, through the layers that are trained only."""
-        return self(np.arange(len(self.tokens))).cpu().numpy()
+        """All contents, through the layers that are trained only."""
+        return self(np.arange(len(self.inputs))).cpu().numpy()
 
     def _encode(self, rows: NDArray[np.int64]) -> Tensor:
-        device, lengths = self.states.device, self.tokens.lengths[rows]
-        mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).to(device)
-        hidden = torch.zeros(*mask.shape, self.states.size(1), device=device)
-        hidden[mask] = self.states[torch.from_numpy(_flat(self.tokens, rows)).to(device)].float()
-        with autocast(device):
-            for layer in self.model.item_encoder.encoder.encoder.layer[self.first :]:  # type: ignore[union-attr, index]
-                hidden = layer(hidden, mask[:, None, None, :])
-            return self.model.project(pool(hidden, mask, self.model.config.pooling)).float()
-
-
-def _flat(tokens: TokenTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Flat token positions of the rows, row after row."""
-    return np.concatenate([np.arange(tokens.offsets[r], tokens.offsets[r + 1]) for r in rows])
+        hidden, mask = self.lower.batch(rows)
+        layers = part(self.model, "item").layers[self.lower.first :]
+        with autocast(hidden.device):
+            return self.model.project(self.model.item_encoder.above(layers, hidden, mask)).float()

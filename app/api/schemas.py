@@ -160,6 +160,7 @@ class FitOptions(Body):
     objective: Literal["in_batch", "sasrec", "cpc"] | None = None
     learning_rate: float | None = Field(None, gt=0, le=1, examples=[0.001])
     item_learning_rate: float | None = Field(None, gt=0, le=1)
+    negative_pool: int | None = Field(None, ge=1)
     batch_users: int | None = Field(None, ge=1, le=4096)
     max_epochs: int | None = Field(None, ge=1, le=1000)
     patience: int | None = Field(None, ge=1)

@@ -73,21 +73,16 @@ def attach(model: TransRec, config: AdapterConfig) -> TransRec:
 
 def _is_tuned(site: Site, config: AdapterConfig, first_layer: int) -> bool:
     """Whether a channel gets its own copy of this parameter of the backbone."""
-    if config.method == "fta":
-        return True
     encoder = site.name.partition("/")[0]
     if encoder == DTL:
-        return bool(config.tune_dtl)
-    if not config.adapts(encoder):  # type: ignore[arg-type]
-        return False
+        return config.method == "fta" or bool(config.tune_dtl)
     # What lies below the top layers stays frozen, so that its output can be cached.
-    above = encoder == "user" or site.layer is None or site.layer >= first_layer
-    if config.method == "ftn":
-        return site.layer is not None and above
-    if config.top_layers and site.name.startswith("item/emb/"):
-        above = False
-    is_norm = "/ln." in site.name
-    return is_norm and above and (config.method == "layer_norm" or bool(config.tune_layer_norm))
+    below = site.layer < first_layer if site.layer is not None else bool(first_layer) and "/emb/" in site.name
+    if (encoder == "item" and below) or not config.adapts(encoder):  # type: ignore[arg-type]
+        return False
+    if config.method in ("fta", "ftn"):
+        return config.method == "fta" or site.layer is not None
+    return "/ln." in site.name and (config.method == "layer_norm" or bool(config.tune_layer_norm))
 
 
 def _insert(mine: TransRec, config: AdapterConfig, first_layer: int) -> dict[str, nn.Parameter]:
@@ -109,7 +104,7 @@ def _insert(mine: TransRec, config: AdapterConfig, first_layer: int) -> dict[str
             found = bottlenecks.insert(where, config, first, lambda d, k: Compacter(rule, d, k))
             named |= {k: p for k, p in found.items() if p is not rule}
         elif config.method == "k_adapter":
-            named |= k_adapter.insert(where, k or 0)
+            named |= k_adapter.insert(where, k or 0, first)
         elif config.method == "lora":
             named |= lora.insert(where, config.rank or 0, first)
     return named if rule is None else named | {RULE: rule}

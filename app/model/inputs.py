@@ -1,4 +1,4 @@
-"""Item content -> tensors: texts tokenised once and batched by length, images decoded when they are needed."""
+"""Item content -> tensors: texts tokenised once and batched by length, images decoded when needed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,10 @@ class Inputs(Protocol):
 
     def __len__(self) -> int:
         """N."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) tokens of each content, as the encoder reads it."""
 
     def buckets(self, rows: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
         """Positions into `rows`, cut so that a batch has at most `max_tokens` tokens, padding included."""
@@ -117,14 +121,15 @@ class ImageTable:
         return len(self.images)
 
     @property
-    def tokens(self) -> int:
-        """Of one image: its patches and [CLS]."""
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) tokens of each image: its patches and [CLS]."""
         height, width = self.reader.size
-        return (height // self.reader.patch) * (width // self.reader.patch) + 1
+        tokens = (height // self.reader.patch) * (width // self.reader.patch) + 1
+        return np.full(len(self.images), tokens, dtype=np.int64)
 
     def buckets(self, rows: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
         """Positions into `rows`, in order."""
-        size = max(1, max_tokens // self.tokens)
+        size = max(1, max_tokens // int(self.lengths[0])) if len(rows) else 1
         for start in range(0, len(rows), size):
             yield np.arange(start, min(start + size, len(rows)))
 

@@ -39,7 +39,7 @@ class KAdapter(nn.Module):
 
 
 class KAdapted(nn.Module):
-    """All of an encoder's layers as one: it runs them, and its adapters beside them."""
+    """An encoder's (top) layers as one: it runs them, and its adapters beside them."""
 
     def __init__(self, layers: nn.ModuleList, width: int, bottleneck: int) -> None:
         super().__init__()
@@ -63,11 +63,14 @@ class KAdapted(nn.Module):
         return self.fusion(torch.cat([x, out], dim=-1))  # type: ignore[no-any-return, list-item]
 
 
-def insert(part: Part, bottleneck: int) -> dict[str, nn.Parameter]:
-    """Put the adapters beside the part's layers; returns their parameters by site."""
-    adapted = KAdapted(part.layers, part.width, bottleneck)
-    part.replace_layers(nn.ModuleList([adapted]))
+def insert(part: Part, bottleneck: int, first_layer: int) -> dict[str, nn.Parameter]:
+    """Put the adapters beside the part's layers from `first_layer` up; returns their parameters by site."""
+    layers = list(part.layers)
+    adapted = KAdapted(nn.ModuleList(layers[first_layer:]), part.width, bottleneck)
+    part.replace_layers(nn.ModuleList([*layers[:first_layer], adapted]))
     named = {f"{part.name}/fusion.{k}": p for k, p in adapted.fusion.named_parameters()}
     for number, adapter in zip(adapted.taps, adapted.adapters, strict=True):
-        named |= {f"{part.name}/L{number:02d}/k_adapter/{k}": p for k, p in adapter.named_parameters()}
+        named |= {
+            f"{part.name}/L{first_layer + number:02d}/k_adapter/{k}": p for k, p in adapter.named_parameters()
+        }
     return named

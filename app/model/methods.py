@@ -69,6 +69,7 @@ METHODS: dict[str, MethodSpec] = {
             "encoders": "both",
             "bottleneck": 384,
             "user_bottleneck": 16,
+            "top_layers": None,
             "tune_layer_norm": False,
             "tune_dtl": True,
         },
@@ -77,14 +78,16 @@ METHODS: dict[str, MethodSpec] = {
         "low-rank changes of the query and value projections",
         {"encoders": "both", "rank": 8, "top_layers": None, "tune_layer_norm": False, "tune_dtl": True},
     ),
-    "layer_norm": MethodSpec("every LayerNorm, nothing else", {"encoders": "both", "tune_dtl": True}),
+    "layer_norm": MethodSpec(
+        "every LayerNorm, nothing else", {"encoders": "both", "top_layers": None, "tune_dtl": True}
+    ),
     "prompt": MethodSpec(
         "learned word embeddings before the text", {"tokens": 40, "tune_dtl": True}, modality="text"
     ),
     "vpt": MethodSpec(
         "learned tokens beside the patches", {"tokens": 10, "tune_dtl": True}, modality="image"
     ),
-    "fta": MethodSpec("full fine-tuning: a copy of the whole model", {}),
+    "fta": MethodSpec("full fine-tuning: a copy of the whole model", {"top_layers": None}),
     "ftn": MethodSpec("the item encoder's top layers", {"top_layers": 1, "tune_dtl": True}),
 }
 assert set(METHODS) == set(get_args(Method))  # noqa: S101 - one list of names, checked at import
@@ -164,7 +167,7 @@ def published(method: str, **knobs: Any) -> AdapterConfig:
 
 
 def parse_config(method: str, knobs: Sequence[str], ours: bool) -> AdapterConfig:
-    """`name=value` knobs as people type them -> a config, published or with our defaults; raises `Invalid`."""
+    """`name=value` knobs as people type them -> a config, published or ours; raises `Invalid`."""
     pairs = [knob.partition("=") for knob in knobs]
     bad = next((name for name, sign, _ in pairs if not sign), None)
     if bad is not None:

@@ -54,6 +54,19 @@ class TextEncoder(nn.Module):
         hidden = self.encoder(inputs_embeds=words, attention_mask=longer.long()).last_hidden_state
         return pool(torch.cat([hidden[:, :1], hidden[:, 1 + n :]], dim=1), mask, self.pooling)
 
+    def below(self, layers: nn.ModuleList, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Tokens through the embeddings and the lowest `layers` -> hidden states (N, T, D)."""
+        hidden: Tensor = self.encoder.embeddings(input_ids=input_ids)  # type: ignore[operator]
+        for layer in layers:
+            hidden = layer(hidden, mask[:, None, None, :])
+        return hidden
+
+    def above(self, layers: nn.ModuleList, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states below the topmost `layers` -> (N, D): with `below`, the same as `forward`."""
+        for layer in layers:
+            hidden = layer(hidden, mask[:, None, None, :])
+        return pool(hidden, mask, self.pooling)
+
 
 class ImageEncoder(nn.Module):
     """A pretrained vision transformer: pixels (N, 3, H, W) -> (N, D), its [CLS] after the final LayerNorm."""
@@ -64,6 +77,23 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode normalised float pixels of any size that the patches divide."""
+        return self.encoder(pixel_values=pixels, **self._options(pixels)).last_hidden_state[:, 0]  # type: ignore[no-any-return]
+
+    def below(self, layers: nn.ModuleList, pixels: Tensor) -> Tensor:
+        """Pixels through the embeddings and the lowest `layers` -> hidden states (N, T, D)."""
+        embedded = self.encoder.embeddings(pixels, **self._options(pixels))  # type: ignore[operator]
+        hidden: Tensor = embedded[0] if isinstance(embedded, tuple) else embedded
+        for layer in layers:
+            hidden = layer(hidden, None)
+        return hidden
+
+    def above(self, layers: nn.ModuleList, hidden: Tensor, _: Tensor) -> Tensor:
+        """Hidden states below the topmost `layers` -> (N, D): with `below`, the same as `forward`."""
+        for layer in layers:
+            hidden = layer(hidden, None)
+        return self.encoder.layernorm(hidden)[:, 0]  # type: ignore[operator, no-any-return]
+
+    def _options(self, pixels: Tensor) -> dict[str, Any]:
         config: Any = self.encoder.config
         options: dict[str, Any] = {}
         if config.model_type != "dinov2":  # which always fits its position embeddings to the size
@@ -71,7 +101,7 @@ class ImageEncoder(nn.Module):
         if config.model_type == "vit_mae":  # MAE shuffles the patches by this noise: keep them in order
             patches = pixels.shape[-2] * pixels.shape[-1] // config.patch_size**2
             options["noise"] = torch.arange(patches, device=pixels.device).float().expand(len(pixels), -1)
-        return self.encoder(pixel_values=pixels, **options).last_hidden_state[:, 0]  # type: ignore[no-any-return]
+        return options
 
 
 def insert_after_first(hidden: Tensor, tokens: Tensor) -> Tensor:
@@ -112,7 +142,7 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """One post-LayerNorm transformer block. Adapters attach to `mha` and `ffn`, which end with their dropout."""
+    """One post-LayerNorm block. Adapters attach to `mha` and `ffn`, which end with their dropout."""
 
     def __init__(self, config: TransRecConfig) -> None:
         super().__init__()
