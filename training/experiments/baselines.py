@@ -21,9 +21,8 @@ def measure_baselines(specs: Sequence[RunSpec], bench: Bench, folder: Path) -> d
 def _of_target(spec: RunSpec, bench: Bench, folder: Path) -> dict[str, Figures]:
     cut = json.dumps([spec.target, bench.scale.target_users, MAIN])
     path = folder / f"{hashlib.sha256(cut.encode()).hexdigest()[:16]}.json"
-    if path.is_file():
-        known: dict[str, dict[str, Figures]] = json.loads(path.read_text())["test"]
-        return known
-    found = {k: e.as_dict() for k, e in baselines(bench.corpus(spec), "test", MAIN).items()}
-    write_whole(path, json.dumps({"target": spec.target, "protocol": MAIN, "test": found}, indent=1) + "\n")
-    return found
+    if not path.is_file():
+        found = {k: e.as_dict() for k, e in baselines(bench.corpus(spec), "test", MAIN).items()}
+        write_whole(path, json.dumps({"target": spec.target, "protocol": MAIN, "test": found}, indent=1))
+    known: dict[str, Figures] = json.loads(path.read_text())["test"]
+    return known

@@ -46,7 +46,7 @@ def run(asked: Asked, watch: Watch) -> list[Path]:
     Raises `Invalid` for a wrong argument, and at the end where runs failed.
     """
     names = chosen(asked.experiment)
-    disable_progress_bar()  # of transformers: ours is drawn already
+    disable_progress_bar()  # type: ignore[no-untyped-call] # of transformers: ours is drawn already
     need_matplotlib()  # now, not after hours of runs
     study = study_of(asked)
     plans = {name: EXPERIMENTS[name](study) for name in names}

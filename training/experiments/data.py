@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Dataset:
 
     name: str
     modality: Modality
-    items: Mapping[str, str] | Mapping[str, bytes]
+    items: Mapping[str, Any]
     sequences: Mapping[str, Sequence[str]]
 
 
