@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from app.model.methods import published
 from torch import Tensor
 
 from app.model.adapters import attach, freeze_all_but
 from app.model.backbone import Backbone, freeze, fresh, load_backbone, save_backbone
+from app.model.methods import published
 from app.model.transrec import TransRec, TransRecConfig
 from training.dataset import Corpus, merge
 from training.experiments.data import LENGTH, cut, read
 from training.experiments.encoders import pooling_of, source_of
-from training.experiments.rates import PRETRAIN_ENCODER, PRETRAIN_HEAD
 from training.experiments.scales import Scale, budget
 from training.experiments.spec import Modality, RunSpec
 from training.finetune import Subject, subject
@@ -101,7 +100,7 @@ class Backbones:
         tower: Tower = ContentTower(model, on.inputs)
         if not whole:
             tower = PooledTower(model, self._pooled_states(on, spec))
-        rates = {k: PRETRAIN_ENCODER for k in chosen if k.startswith("item/")}
+        rates = {k: self.scale.pretrain_encoder_rate for k in chosen if k.startswith("item/")}
         run = Run(model, chosen, on.corpus, tower, pretrain_config(self.scale, spec), rates)
         return model, run.fit(self.on_step)
 
@@ -125,7 +124,7 @@ def pretrain_config(scale: Scale, spec: RunSpec) -> FitConfig:
     """The scale's figures as a `FitConfig`."""
     return FitConfig(
         objective=spec.objective,
-        learning_rate=PRETRAIN_HEAD,
+        learning_rate=scale.pretrain_rate,
         batch_users=scale.pretrain_users,
         max_epochs=scale.pretrain_epochs,
         max_seconds=scale.pretrain_seconds,

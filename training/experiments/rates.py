@@ -25,9 +25,6 @@ TEXT: Mapping[str, float] = {
 }
 RATES: Rates = {"text": TEXT, "image": TEXT}
 
-# Pretraining: the parts behind the item encoder; the encoder itself where a scale trains end to end.
-PRETRAIN_HEAD, PRETRAIN_ENCODER = 1e-3, 5e-5
-
 ROBUSTNESS = (1e-5, 1e-4, 1e-3)  # figure 3b
 
 

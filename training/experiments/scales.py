@@ -27,6 +27,8 @@ class Scale:
     pretrain_epochs: int
     pretrain_seconds: float
     pretrain_users: int  # a step
+    pretrain_rate: float  # of what stands behind the item encoder
+    pretrain_encoder_rate: float  # of the item encoder, end to end only
     epochs: int
     seconds: float  # most seconds of training a run
     batch_users: int
@@ -61,6 +63,8 @@ SMOKE = Scale(
     pretrain_epochs=1,
     pretrain_seconds=2,
     pretrain_users=64,
+    pretrain_rate=1e-3,
+    pretrain_encoder_rate=5e-5,
     epochs=1,
     seconds=1,
     batch_users=32,
@@ -83,6 +87,8 @@ CPU = Scale(
     pretrain_epochs=8,
     pretrain_seconds=60,
     pretrain_users=64,
+    pretrain_rate=1e-3,
+    pretrain_encoder_rate=5e-5,
     epochs=30,
     seconds=45,
     batch_users=32,
@@ -105,6 +111,8 @@ GPU = Scale(
     pretrain_epochs=30,
     pretrain_seconds=14_400,
     pretrain_users=64,
+    pretrain_rate=1e-3,
+    pretrain_encoder_rate=5e-5,
     epochs=60,
     seconds=7_200,
     batch_users=32,
