@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from training.experiments.encoders import TEXT, VIT
+
 commands = typer.Typer(no_args_is_help=True)
 backbone = typer.Typer(no_args_is_help=True, help="Backbones and their encoders.")
 commands.add_typer(backbone, name="backbone")
@@ -58,6 +60,43 @@ def demo(
     from training.demo import run
 
     run(port, home, seconds, leave)
+
+
+@commands.command()
+def experiment(
+    name: Annotated[str, typer.Argument(help="table2 to table6, figure3, figure6 or all.")],
+    source: Annotated[str, typer.Option(help="Datasets to pretrain on, text and image, split by commas.")],
+    target: Annotated[str, typer.Option(help="Datasets to adapt to; tables use the first of each modality.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of backbones, runs and reports; what it holds is reused.")
+    ],
+    scale: Annotated[str, typer.Option(help="smoke, cpu or gpu: how much data and time a run gets.")] = "cpu",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of <name>.items.tsv.gz; else the retailer.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds of the runs, split by commas; else the scale's.")] = "",
+    rates: Annotated[
+        list[str] | None, typer.Option(help="A learning rate: method=rate or image:method=rate; repeatable.")
+    ] = None,
+    text_encoder: Annotated[
+        str, typer.Option(help="package:, directory: or hub: of the text encoder.")
+    ] = TEXT,
+    image_encoder: Annotated[
+        str, typer.Option(help="The same of the image encoder, or vit, made here.")
+    ] = VIT,
+) -> None:
+    """Run a table or figure of the paper and write its report; a killed command goes on where it was."""
+    from training.experiments.command import Asked, run, seeds_of
+    from training.experiments.progress import Terminal
+
+    asked = Asked(
+        name, source.split(","), target.split(","), scale, out,
+        {"text": text_encoder, "image": image_encoder}, data, seeds_of(seeds), rates or (),
+    )  # fmt: skip
+    with Terminal() as terminal:
+        paths = run(asked, terminal)
+    for path in paths:
+        typer.echo(path)
 
 
 @backbone.command("fetch-vit")

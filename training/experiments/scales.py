@@ -1,0 +1,143 @@
+"""How much of everything a run gets: the one table of figures, and what each scale cuts, in words."""
+
+from dataclasses import asdict, dataclass
+
+from app.core.errors import Invalid
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How many points a table or figure gets; it changes no single run."""
+
+    seeds: tuple[int, ...]
+    source_shares: tuple[float, ...]  # figure 6; 0 is NoPT
+    target_shares: tuple[float, ...]
+    bottlenecks: tuple[int, ...]  # figure 3c
+    most_layers: int  # figure 3c: FTN of the top 1..n layers
+
+
+@dataclass(frozen=True)
+class Scale:
+    """None: no limit. Kept users are a fixed random sample; with the others go the items only they touch."""
+
+    name: str
+    source_users: int | None  # most users of each source
+    target_users: int | None  # most users of the target
+    end_to_end: bool  # pretrain the item encoder too, not only what stands behind it
+    pretrain_epochs: int
+    pretrain_seconds: float
+    pretrain_users: int  # a step
+    pretrain_rate: float  # of what stands behind the item encoder
+    pretrain_encoder_rate: float  # of the item encoder, end to end only
+    epochs: int
+    seconds: float  # most seconds of training a run
+    batch_users: int
+    patience: int
+    eval_users: int | None  # validate on a sample of users; the test split is always ranked whole
+    image_size: tuple[int, int]  # height, width in pixels
+    grid: Grid
+
+    def cuts(self) -> list[str]:
+        """What this scale leaves out of the paper's protocol, a sentence each."""
+        said = []
+        for whose, users in (("each source", self.source_users), ("the target", self.target_users)):
+            if users is not None:
+                said.append(
+                    f"at most {users:,} users of {whose}, a fixed random sample; only the items they touch"
+                )
+        if not self.end_to_end:
+            said.append("pretraining on frozen encoder outputs: only DTL and user encoder are trained")
+        said.append(f"pretraining: at most {self.pretrain_epochs} epochs and {self.pretrain_seconds:g} s")
+        said.append(f"each run: at most {self.epochs} epochs and {self.seconds:g} s of training")
+        if self.eval_users is not None:
+            said.append(f"validation on at most {self.eval_users:,} users; the test split is ranked whole")
+        said.append(f"images of {self.image_size[0]} x {self.image_size[1]} pixels (the paper: 224 x 224)")
+        return said
+
+
+SMOKE = Scale(
+    name="smoke",
+    source_users=60,
+    target_users=40,
+    end_to_end=False,
+    pretrain_epochs=1,
+    pretrain_seconds=2,
+    pretrain_users=64,
+    pretrain_rate=1e-3,
+    pretrain_encoder_rate=5e-5,
+    epochs=1,
+    seconds=1,
+    batch_users=32,
+    patience=1,
+    eval_users=40,
+    image_size=(56, 56),
+    grid=Grid(
+        seeds=(0,),
+        source_shares=(0.0, 1.0),
+        target_shares=(0.5, 1.0),
+        bottlenecks=(1, 128),
+        most_layers=2,
+    ),
+)
+CPU = Scale(
+    name="cpu",
+    source_users=6_000,
+    target_users=600,
+    end_to_end=False,
+    pretrain_epochs=8,
+    pretrain_seconds=60,
+    pretrain_users=64,
+    pretrain_rate=1e-3,
+    pretrain_encoder_rate=5e-5,
+    epochs=30,
+    seconds=45,
+    batch_users=32,
+    patience=4,
+    eval_users=2_000,
+    image_size=(56, 56),
+    grid=Grid(
+        seeds=(0,),
+        source_shares=(0.0, 0.1, 0.4, 1.0),
+        target_shares=(0.1, 0.3, 1.0),
+        bottlenecks=(1, 2, 4, 8, 16, 32, 64, 128),
+        most_layers=12,
+    ),
+)
+GPU = Scale(
+    name="gpu",
+    source_users=None,
+    target_users=None,
+    end_to_end=True,
+    pretrain_epochs=30,
+    pretrain_seconds=14_400,
+    pretrain_users=64,
+    pretrain_rate=1e-3,
+    pretrain_encoder_rate=5e-5,
+    epochs=60,
+    seconds=7_200,
+    batch_users=32,
+    patience=5,
+    eval_users=None,
+    image_size=(224, 224),
+    grid=Grid(
+        seeds=(0, 1, 2),
+        source_shares=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+        target_shares=(0.2, 0.4, 0.6, 0.8, 1.0),
+        bottlenecks=(1, 2, 4, 8, 16, 32, 64, 128),
+        most_layers=12,
+    ),
+)
+SCALES = {scale.name: scale for scale in (SMOKE, CPU, GPU)}
+
+
+def find_scale(name: str) -> Scale:
+    """A scale by its name; raises `Invalid` naming the possible ones."""
+    if name not in SCALES:
+        raise Invalid(f"Unknown scale '{name}'. Choose one of: {', '.join(SCALES)}.")
+    return SCALES[name]
+
+
+def budget(scale: Scale) -> dict[str, object]:
+    """All that shapes a single run, as plain JSON values: kept beside what was measured under it."""
+    fields = {k: v for k, v in asdict(scale).items() if k != "grid"}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
