@@ -63,7 +63,7 @@ def fetch_backbone(out: Path) -> str:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder to write that becomes `out` when the block ends well; raises `Invalid` if `out` exists."""
+    """Yield a folder to write that becomes `out` if the block ends well; raises `Invalid` if `out` exists."""
     if out.exists():
         raise Invalid(f"'{out}' exists already. Remove it or name another folder.")
     out.parent.mkdir(parents=True, exist_ok=True)

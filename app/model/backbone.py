@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from app.core.errors import Invalid
+from app.core.names import Modality
 from app.model.families import family_of
 from app.model.inputs import ImageReader, Inputs, Reader, TextReader
-from app.model.methods import Modality
 from app.model.transrec import TransRec, TransRecConfig
 
 SHIPPED = Path(__file__).parent.parent / "backbones"

@@ -21,7 +21,8 @@ Make = Callable[[int, int], nn.Module]
 class Bottleneck(nn.Module):
     """f(x) = Up(ReLU(Down(x))): eq. 4 of the paper without its residual, Houlsby et al. 2019.
 
-    Up starts at 0, so f does: with the published N(0, 0.01^2) an untrained adapter moves real encoders (docs/log.md).
+    Up starts at 0, so f does: with the published N(0, 0.01^2) an untrained adapter moves a real encoder's
+    output by 1 to 42 % (docs/log.md).
     """
 
     def __init__(self, width: int, bottleneck: int) -> None:
