@@ -13,8 +13,9 @@ from app.model.backbone import Backbone
 from app.model.encode import Progress, encode_items
 from app.model.inputs import TokenTable, tokenize
 from app.model.transrec import TransRec
+from training.baselines import evaluate_popularity
 from training.dataset import Corpus, Stage
-from training.evaluate import Evaluation, evaluate_model, evaluate_popularity
+from training.evaluate import Evaluation, evaluate_model
 from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
 from training.towers import PooledTower, TokenTower, pooled_states
 
