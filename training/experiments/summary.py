@@ -9,7 +9,7 @@ from training.experiments.results import RunResult
 from training.experiments.study import Point
 
 Place = tuple[str, str, str]  # panel, series, x
-MAIN = "paper"  # the protocol of tables and figures; the CSV holds every protocol
+MAIN: RankingProtocol = "paper"  # the protocol of tables and figures; the CSV holds every protocol
 
 
 @dataclass(frozen=True)

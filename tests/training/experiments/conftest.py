@@ -85,7 +85,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(folder / "images" / "all.tar", "w") as tar:
         for number in range(ITEMS):
             for name in ("posters", "covers"):
-                data = picture(number, "JPEG")
+                data = picture(number)
                 member = tarfile.TarInfo(f"{name}{number:02d}.jpg")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
