@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.evaluate import RankingProtocol
 from training.experiments.results import RunResult
 from training.experiments.study import Point
 
