@@ -18,11 +18,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Scale:
-    """None: no limit. Kept users are a fixed random sample; with the others go the items only they touch."""
+    """None: no limit. Users are a fixed random sample, items the most popular ones."""
 
     name: str
-    source_users: int | None  # most users of each source
-    target_users: int | None  # most users of the target
+    source_users: int | None  # of each source
+    source_items: int | None
+    target_users: int | None
+    target_items: int | None
     end_to_end: bool  # pretrain the item encoder too, not only what stands behind it
     pretrain_epochs: int
     pretrain_seconds: float
@@ -40,11 +42,14 @@ class Scale:
     def cuts(self) -> list[str]:
         """What this scale leaves out of the paper's protocol, a sentence each."""
         said = []
-        for whose, users in (("each source", self.source_users), ("the target", self.target_users)):
+        for whose, users, items in (
+            ("each source", self.source_users, self.source_items),
+            ("the target", self.target_users, self.target_items),
+        ):
+            if items is not None:
+                said.append(f"only the {items:,} most popular items of {whose}")
             if users is not None:
-                said.append(
-                    f"at most {users:,} users of {whose}, a fixed random sample; only the items they touch"
-                )
+                said.append(f"at most {users:,} users of {whose}, a fixed random sample, and what they touch")
         if not self.end_to_end:
             said.append("pretraining on frozen encoder outputs: only DTL and user encoder are trained")
         said.append(f"pretraining: at most {self.pretrain_epochs} epochs and {self.pretrain_seconds:g} s")
@@ -58,7 +63,9 @@ class Scale:
 SMOKE = Scale(
     name="smoke",
     source_users=60,
+    source_items=200,
     target_users=40,
+    target_items=100,
     end_to_end=False,
     pretrain_epochs=1,
     pretrain_seconds=2,
@@ -82,7 +89,9 @@ SMOKE = Scale(
 CPU = Scale(
     name="cpu",
     source_users=6_000,
-    target_users=600,
+    source_items=4_000,
+    target_users=1_000,
+    target_items=500,
     end_to_end=False,
     pretrain_epochs=8,
     pretrain_seconds=60,
@@ -90,7 +99,7 @@ CPU = Scale(
     pretrain_rate=1e-3,
     pretrain_encoder_rate=5e-5,
     epochs=30,
-    seconds=45,
+    seconds=40,
     batch_users=32,
     patience=4,
     eval_users=2_000,
@@ -106,7 +115,9 @@ CPU = Scale(
 GPU = Scale(
     name="gpu",
     source_users=None,
+    source_items=None,
     target_users=None,
+    target_items=None,
     end_to_end=True,
     pretrain_epochs=30,
     pretrain_seconds=14_400,

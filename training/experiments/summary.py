@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from training.experiments.results import RunResult
 from training.experiments.study import Point
 
 Place = tuple[str, str, str]  # panel, series, x
-MAIN = "paper"  # the protocol of tables and figures; the CSV holds every protocol
+MAIN: Final = "paper"  # the protocol of tables and figures; the CSV holds every protocol
 
 
 @dataclass(frozen=True)
