@@ -11,6 +11,7 @@ from app.api import (
     channels,
     errors,
     health,
+    images,
     imports,
     items,
     jobs,
@@ -31,7 +32,7 @@ from app.store.db import Database
 from app.store.tenants import ensure_operator_key
 from app.store.wake import Wake
 
-ROUTERS = (health, tenants, channels, imports, items, jobs, adapters, releases, recommendations)
+ROUTERS = (health, tenants, channels, imports, images, items, jobs, adapters, releases, recommendations)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

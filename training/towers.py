@@ -82,7 +82,7 @@ def pooled_states(model: TransRec, inputs: Inputs, progress: Progress | None = N
 
 @dataclass(frozen=True)
 class LowerStates:
-    """Hidden states below layer `first` of every content, which no adapter changes: computed once, kept flat."""
+    """Hidden states below layer `first` of every content, which no adapter changes: computed once."""
 
     first: int
     states: Tensor  # (all tokens, D) in the inputs' order

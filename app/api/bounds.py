@@ -4,7 +4,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_JSON_BYTES = 1024**2
-UPLOADS = ("/imports", "/adapters")  # these count for themselves, against the settings
+UPLOADS = ("/imports", "/adapters", "/image")  # these count for themselves, against the settings
 
 
 class Bounds:

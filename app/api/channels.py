@@ -6,7 +6,7 @@ from app.api.deps import DatabaseDep, EngineDep, OperatorScope, Reader, ReaderSc
 from app.api.schemas import ChannelDetail, ChannelOut, NewChannel, ReleaseRef, Serving
 from app.serving.engine import Engine
 from app.serving.release import ZERO_SHOT
-from app.store import catalog, channels, events, registry, releases
+from app.store import catalog, channels, events, images, registry, releases
 from app.store.db import Database
 from app.store.tables import Channel
 
@@ -47,6 +47,7 @@ def _detail(db: Database, engine: Engine, channel: Channel) -> ChannelDetail:
         return ChannelDetail(
             **ChannelOut.model_validate(channel).model_dump(),
             items=catalog.count_items(s, channel.id),
+            images=images.count_images(s, channel.id),
             interactions=events.count_interactions(s, channel.id),
             champion=ReleaseRef(version=version, method=method),
             serving=_serving(engine, channel.id),

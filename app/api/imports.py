@@ -1,4 +1,4 @@
-"""Imports of catalogues and interactions."""
+"""Imports of catalogues, interactions and images."""
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -10,7 +10,7 @@ from app.core.config import Settings
 from app.core.errors import Invalid, NotFound
 from app.store.db import Database
 from app.store.formats import Format
-from app.store.imports import ImportReport, Kind, list_imports, run_import
+from app.store.imports import ImportReport, Kind, Limits, check_format, list_imports, run_import
 from app.store.tables import Import
 from app.store.wake import Wake
 
@@ -25,6 +25,9 @@ _MEDIA_TYPES = {
     "application/jsonlines": Format.JSONL,
     "application/vnd.apache.parquet": Format.PARQUET,
     "application/parquet": Format.PARQUET,
+    "application/zip": Format.ZIP,
+    "application/x-zip-compressed": Format.ZIP,
+    "application/x-tar": Format.TAR,
 }
 
 
@@ -40,9 +43,11 @@ async def create_import(
 ) -> ImportReport:
     """Import a file, sent as the body: whole or, with any bad line, not at all (422 lists them).
 
+    Items and interactions come as csv, jsonl or parquet; images as a zip or tar of files `{item_id}.jpg`.
     The format may also come as the Content-Type; `Content-Encoding: gzip` is understood.
     """
     format, gzipped = format or _format(request), _gzipped(request)  # noqa: A001
+    check_format(kind, format)
     async with received(request, settings.max_upload_bytes) as upload:
         return await run_in_threadpool(_run, db, wake, settings, access, kind, upload, format, gzipped)
 
@@ -83,8 +88,12 @@ def _run(
         sha256=upload.sha256,
         actor=access.actor,
         gzipped=gzipped,
-        max_line_bytes=settings.max_line_bytes,
-        max_bytes=settings.max_upload_bytes,
+        limits=Limits(
+            settings.max_line_bytes,
+            settings.max_upload_bytes,
+            settings.max_image_bytes,
+            settings.max_image_pixels,
+        ),
     )
     if report.inserted or report.updated:
         wake.releases(access.channel_id)
@@ -94,7 +103,9 @@ def _run(
 def _format(request: Request) -> Format:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in _MEDIA_TYPES:
-        raise Invalid("The file's format is not known. Add ?format=csv, jsonl or parquet.", field="format")
+        raise Invalid(
+            "The file's format is not known. Add ?format=csv, jsonl, parquet, zip or tar.", field="format"
+        )
     return _MEDIA_TYPES[media_type]
 
 

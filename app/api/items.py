@@ -15,7 +15,8 @@ from app.store.catalog import ItemRow
 router = APIRouter(prefix="/v1/channels/{channel}/items", tags=["items"])
 
 
-# An id may hold a slash. So this route comes first, and an item whose id ends in "/similar" has no page.
+# An id may hold a slash. So this route comes first, and an item whose id ends in "/similar" has no page;
+# nor has one that ends in "/image", see app.api.images.
 @router.get("/{item_id:path}/similar")
 def get_similar(
     item_id: str,

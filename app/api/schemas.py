@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from app.core.names import NAME_PATTERN
+from app.core.names import NAME_PATTERN, Modality
 from app.model.methods import AdapterConfig
 
 
@@ -78,6 +78,7 @@ class NewChannel(Body):
 
     name: Name
     description: Text = ""
+    modality: Modality = Field("text", description="What of an item is encoded; it cannot be changed later.")
 
 
 class ChannelOut(Answer):
@@ -86,6 +87,7 @@ class ChannelOut(Answer):
     id: str
     name: str
     description: str
+    modality: Modality
     generation: int
     created_at: datetime
 
@@ -110,6 +112,7 @@ class ChannelDetail(ChannelOut):
     """A channel with its counts and its champion."""
 
     items: int
+    images: int
     interactions: int
     champion: ReleaseRef
     serving: Serving
@@ -118,7 +121,7 @@ class ChannelDetail(ChannelOut):
 class BadLine(Answer):
     """A line that was not accepted."""
 
-    line: int
+    line: int = Field(description="In an archive: which of its members, from 1.")
     reason: str
 
 
@@ -152,6 +155,16 @@ class ItemOut(Answer):
     item_id: str
     text: str
     attributes: dict[str, Any]
+
+
+class ImageOut(Answer):
+    """The image of an item."""
+
+    item_id: str
+    format: Literal["jpeg", "png", "webp"]
+    width: int
+    height: int
+    sha256: str
 
 
 class FitOptions(Body):

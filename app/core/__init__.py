@@ -1,1 +1,1 @@
-"""What every room stands on: configuration, errors, names, ids, clock, log."""
+"""What every room stands on: configuration, errors, names, ids, clock, log, checking of images."""

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: int = Field(2 * 1024**3, gt=0, description="Largest file of an import, in bytes.")
     max_line_bytes: int = Field(1024**2, gt=0, description="Longest line of an import, in bytes.")
+    max_image_bytes: int = Field(
+        5 * 1024**2, gt=0, le=64 * 1024**2, description="Largest encoded image of an item, in bytes."
+    )
+    max_image_pixels: int = Field(25_000_000, gt=0, description="Most pixels of an item's image.")
     max_adapter_bytes: int = Field(256 * 1024**2, gt=0, description="Largest uploaded adapter, in bytes.")
     max_count: int = Field(500, gt=0, description="Most items that one recommendation may ask for.")
     max_history: int = Field(1000, gt=0, description="Most items of a history sent with a request.")

@@ -1,6 +1,7 @@
-"""Every name that processes share through Redis, and the rule for names of tenants and channels."""
+"""Names that processes share through Redis, the rule for names of tenants and channels, modalities."""
 
 import re
+from typing import Literal
 
 QUEUE_TRAINING = "transrec-training"
 """RQ queue of training jobs: a message carries the id of a row of `training_jobs`."""
@@ -10,6 +11,9 @@ WAKE_RELEASES = "transrec:wake:releases"
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 """What a tenant or a channel may be called."""
+
+Modality = Literal["text", "image"]
+"""What of an item the encoder of a channel reads; fixed when the channel is made."""
 
 _NAME = re.compile(NAME_PATTERN)
 

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from app.core.errors import Invalid
+from app.core.names import Modality
 from app.model.families import family_of
 from app.model.inputs import ImageReader, Inputs, Reader, TextReader
-from app.model.methods import Modality
 from app.model.transrec import TransRec, TransRecConfig
 
 SHIPPED = Path(__file__).parent.parent / "backbones"
@@ -105,7 +106,8 @@ def make_reader(encoder: Any, path: str, local: bool, config: TransRecConfig) ->
         raise Invalid(
             f"image_size {config.image_size} is not a multiple of the encoder's patches of {patch}."
         )
-    return ImageReader(config.image_size, patch, tuple(found["image_mean"]), tuple(found["image_std"]))
+    mean, std = tuple(found["image_mean"]), tuple(found["image_std"])
+    return ImageReader(config.image_size, patch, mean, std, found.get("resample", Image.Resampling.BICUBIC))
 
 
 def fresh(encoder: str, config: TransRecConfig, base: Path | None = None) -> tuple[TransRec, Reader]:

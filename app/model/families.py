@@ -13,7 +13,7 @@ from typing import Literal
 from torch import nn
 
 from app.core.errors import Invalid
-from app.model.methods import Modality
+from app.core.names import Modality
 
 PartName = Literal["item", "user"]
 

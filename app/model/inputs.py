@@ -104,6 +104,7 @@ class ImageReader:
     patch: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resample: int = Image.Resampling.BICUBIC
 
     def __call__(self, contents: Sequence[bytes]) -> "ImageTable":
         """Nothing is decoded yet."""
@@ -143,7 +144,7 @@ class ImageTable:
 
     def _pixels(self, row: int) -> NDArray[np.uint8]:
         height, width = self.reader.size
-        image = decode_rgb(self.images[row]).resize((width, height), Image.Resampling.BICUBIC)
+        image = decode_rgb(self.images[row]).resize((width, height), Image.Resampling(self.reader.resample))
         return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.core.errors import Invalid
+from app.core.names import Modality
 
 Method = Literal[
     "houlsby", "pfeiffer", "ffn", "mha++", "ffn++", "compacter", "k_adapter",
@@ -18,7 +19,6 @@ Method = Literal[
 Encoders = Literal["both", "item", "user"]
 Position = Literal["both", "mha", "ffn"]
 Placement = Literal["serial", "parallel", "after_norm"]
-Modality = Literal["text", "image"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.core.clock import now
 from app.core.errors import Conflict, Invalid
 from app.core.ids import new_id
-from app.core.names import NAME_PATTERN, is_name
+from app.core.names import NAME_PATTERN, Modality, is_name
 from app.store.db import insert_into
 from app.store.tables import Alias, Channel, Release
 
@@ -17,9 +17,14 @@ CHAMPION = "champion"
 
 
 def create_channel(
-    s: Session, tenant_id: str, name: str, description: str, backbone_fingerprint: str
+    s: Session,
+    tenant_id: str,
+    name: str,
+    description: str,
+    backbone_fingerprint: str,
+    modality: Modality = "text",
 ) -> Channel:
-    """Create a channel whose champion is version 0, the bare backbone.
+    """Create a channel whose champion is version 0, the bare backbone; its modality never changes.
 
     Raises `Invalid` for a bad name and `Conflict` for one that the tenant has already.
     """
@@ -30,6 +35,7 @@ def create_channel(
         "tenant_id": tenant_id,
         "name": name,
         "description": description,
+        "modality": modality,
         "generation": 0,
         "next_version": 1,
         "created_at": now(),

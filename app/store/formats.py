@@ -20,11 +20,13 @@ _FREE_BYTES = 16 * 1024**2  # a file may unpack to this whatever the ratio
 
 
 class Format(StrEnum):
-    """The file formats of imports."""
+    """The file formats of imports: of rows, and at the end the archives of images."""
 
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    ZIP = "zip"
+    TAR = "tar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ def _some(names: list[str]) -> str:
     return ", ".join(name[:80] for name in names[:20]) or "none"
 
 
+def unpack_limit(path: Path, max_bytes: int) -> int:
+    """Return how many bytes a packed file may unpack to: `max_bytes`, or less if it is small itself."""
+    return min(max_bytes, max(_FREE_BYTES, path.stat().st_size * _MAX_RATIO))
+
+
 def read_rows(
     path: Path,
     format: Format,  # noqa: A002 - the word for it
@@ -69,7 +76,7 @@ def read_rows(
     to over 100 times its size and 16 MiB.
     """
     if gzipped or format is Format.PARQUET:
-        max_bytes = min(max_bytes, max(_FREE_BYTES, path.stat().st_size * _MAX_RATIO))
+        max_bytes = unpack_limit(path, max_bytes)
     if format is Format.PARQUET:
         if gzipped:
             raise Invalid("Parquet is compressed inside. Send the file without gzip.")

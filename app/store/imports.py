@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.clock import now
-from app.core.errors import ImportRejected
+from app.core.errors import ImportRejected, Invalid
 from app.core.ids import new_id
 from app.store.catalog import ItemRow, item_ids, upsert_items
 from app.store.channels import bump_generation
@@ -18,6 +18,7 @@ from app.store.chunks import chunked
 from app.store.db import Database
 from app.store.events import InteractionRow, append_interactions
 from app.store.formats import MAX_BYTES, Columns, Format, Row, read_rows
+from app.store.image_imports import Archive, check_images, store_images
 from app.store.rows import BadRow, parse_interaction, parse_item
 from app.store.tables import Import
 
@@ -30,8 +31,10 @@ class Kind(StrEnum):
 
     ITEMS = "items"
     INTERACTIONS = "interactions"
+    IMAGES = "images"
 
 
+_ARCHIVES = (Format.ZIP, Format.TAR)
 _COLUMNS = {
     Kind.ITEMS: Columns(required=(("item_id",), ("text", "title")), extra=True),
     Kind.INTERACTIONS: Columns(required=(("user_id",), ("item_id",), ("timestamp",)), extra=False),
@@ -40,7 +43,10 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What became of a file; `errors` lists {line, reason} of the first 1000 bad lines."""
+    """What became of a file; `errors` lists {line, reason} of the first 1000 bad lines.
+
+    In an archive of images a line is a member, by its number, and the reason begins with the item's id.
+    """
 
     import_id: str
     kind: str
@@ -68,10 +74,26 @@ class _Tally:
     error_count: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
 
-    def reject(self, line: int, reason: str) -> None:
+    def count(self, line: int, reason: str | None) -> None:
+        self.rows += 1
+        if reason is None:
+            return
         self.error_count += 1
         if len(self.errors) < MAX_LISTED:
             self.errors.append({"line": line, "reason": reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a file may hold: bytes of a line, of all unpacked, of an image; pixels of an image."""
+
+    line_bytes: int = 1024**2
+    file_bytes: int = MAX_BYTES
+    image_bytes: int = 5 * 1024**2
+    image_pixels: int = 25_000_000
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +105,11 @@ class _File:
     gzipped: bool
     sha256: str
     actor: str
-    max_line_bytes: int
-    max_bytes: int
+    limits: Limits
+
+    @property
+    def lines(self) -> str:
+        return "members" if self.kind is Kind.IMAGES else "lines"
 
     def rows(self) -> Iterator[tuple[int, Row | str]]:
         return read_rows(
@@ -92,8 +117,14 @@ class _File:
             self.format,
             _COLUMNS[self.kind],
             gzipped=self.gzipped,
-            max_line_bytes=self.max_line_bytes,
-            max_bytes=self.max_bytes,
+            max_line_bytes=self.limits.line_bytes,
+            max_bytes=self.limits.file_bytes,
+        )
+
+    def archive(self) -> Archive:
+        limits = self.limits
+        return Archive(
+            self.path, self.format, self.gzipped, limits.file_bytes, limits.image_bytes, limits.image_pixels
         )
 
 
@@ -107,29 +138,40 @@ def run_import(
     sha256: str,
     actor: str,
     gzipped: bool = False,
-    max_line_bytes: int = 1024**2,
-    max_bytes: int = MAX_BYTES,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> ImportReport:
     """Import a file into a channel and return the report.
 
     Raises `ImportRejected` with the report when any line is bad (then only the report is stored),
     `Invalid` or `TooLarge` when the file as a whole is wrong (then nothing is).
     """
-    file = _File(channel_id, kind, path, format, gzipped, sha256, actor, max_line_bytes, max_bytes)
+    check_format(kind, format)
+    file = _File(channel_id, kind, path, format, gzipped, sha256, actor, limits)
     tally = _Tally()
     # The file is read twice: looking for bad lines takes no write lock, so nobody waits for that.
-    _check(db, file, tally)
+    for line, reason in _checked(db, file):
+        tally.count(line, reason)
     with db.session() as s:
         if not tally.error_count:
             _store(s, file, tally)
         report = _save_report(s, file, tally)
     if tally.error_count:
         raise ImportRejected(
-            f"{tally.error_count} of {tally.rows} lines are bad, so nothing was stored. "
+            f"{tally.error_count} of {tally.rows} {file.lines} are bad, so nothing was stored. "
             "Correct them (the report lists them) and send the file again.",
             report.to_dict(),
         )
     return report
+
+
+def check_format(kind: Kind, format: Format) -> None:  # noqa: A002
+    """Raise `Invalid` when a file of that format cannot hold that."""
+    if (kind is Kind.IMAGES) != (format in _ARCHIVES):
+        raise Invalid(
+            "Images come as zip or tar, items and interactions as csv, jsonl or parquet. "
+            "Name the kind and the format that the file has.",
+            field="format",
+        )
 
 
 def list_imports(s: Session, channel_id: str) -> Sequence[Import]:
@@ -138,16 +180,21 @@ def list_imports(s: Session, channel_id: str) -> Sequence[Import]:
     return s.scalars(query.order_by(Import.created_at.desc(), Import.id.desc())).all()
 
 
-def _check(db: Database, file: _File, tally: _Tally) -> None:
+def _checked(db: Database, file: _File) -> Iterator[tuple[int, str | None]]:
+    """Yield (line, None or why it is bad) of every line; nothing is written."""
+    if file.kind is Kind.IMAGES:
+        yield from check_images(db, file.channel_id, file.archive())
+        return
     check = _item_check() if file.kind is Kind.ITEMS else _interaction_check(db, file.channel_id)
     for line, row in file.rows():
-        tally.rows += 1
         try:
             if isinstance(row, str):
                 raise BadRow(row)
             check(line, row)
         except BadRow as error:
-            tally.reject(line, str(error))
+            yield line, str(error)
+        else:
+            yield line, None
 
 
 def _item_check() -> Callable[[int, Row], None]:
@@ -177,28 +224,36 @@ def _interaction_check(db: Database, channel_id: str) -> Callable[[int, Row], No
 
 
 def _store(s: Session, file: _File, tally: _Tally) -> None:
-    for chunk in chunked((row for _, row in file.rows() if isinstance(row, dict)), _CHUNK):
-        if file.kind is Kind.ITEMS:
-            _store_items(s, file.channel_id, [parse_item(row) for row in chunk], tally)
-        else:
-            _store_interactions(s, file.channel_id, [parse_interaction(row) for row in chunk], tally)
+    for inserted, updated, unchanged in _stored(s, file):
+        tally.inserted += inserted
+        tally.updated += updated
+        tally.unchanged += unchanged
     if tally.inserted or tally.updated:
         bump_generation(s, file.channel_id)
 
 
-def _store_items(s: Session, channel_id: str, items: list[ItemRow], tally: _Tally) -> None:
+def _stored(s: Session, file: _File) -> Iterator[tuple[int, int, int]]:
+    """Write the file in pieces and yield (inserted, updated, unchanged) of each."""
+    if file.kind is Kind.IMAGES:
+        yield from store_images(s, file.channel_id, file.archive())
+        return
+    for chunk in chunked((row for _, row in file.rows() if isinstance(row, dict)), _CHUNK):
+        if file.kind is Kind.ITEMS:
+            yield _store_items(s, file.channel_id, [parse_item(row) for row in chunk])
+        else:
+            yield _store_interactions(s, file.channel_id, [parse_interaction(row) for row in chunk])
+
+
+def _store_items(s: Session, channel_id: str, items: list[ItemRow]) -> tuple[int, int, int]:
     inserted, updated, _ = upsert_items(s, channel_id, items)
-    tally.inserted += inserted
-    tally.updated += updated
-    tally.unchanged += len(items) - inserted - updated
+    return inserted, updated, len(items) - inserted - updated
 
 
 def _store_interactions(
-    s: Session, channel_id: str, interactions: list[InteractionRow], tally: _Tally
-) -> None:
+    s: Session, channel_id: str, interactions: list[InteractionRow]
+) -> tuple[int, int, int]:
     inserted = append_interactions(s, channel_id, interactions)
-    tally.inserted += inserted
-    tally.unchanged += len(interactions) - inserted
+    return inserted, 0, len(interactions) - inserted
 
 
 def _save_report(s: Session, file: _File, tally: _Tally) -> ImportReport:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -94,7 +95,10 @@ class ApiKey(Base):
 
 
 class Channel(Base):
-    """One catalogue with its interactions and its adapters; `generation` grows when serving must look."""
+    """One catalogue with its interactions and its adapters; `generation` grows when serving must look.
+
+    `modality`, "text" or "image", is what of an item is encoded; it never changes.
+    """
 
     __tablename__ = "channels"
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
@@ -102,6 +106,7 @@ class Channel(Base):
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
     name: Mapped[str]
     description: Mapped[str]
+    modality: Mapped[str] = mapped_column(server_default="text")
     generation: Mapped[int] = mapped_column(default=0)
     next_version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
@@ -117,6 +122,24 @@ class Item(Base):
     item_id: Mapped[str]
     text: Mapped[str]
     attributes: Mapped[dict[str, Any]]
+
+
+class ItemImage(Base):
+    """The image of an item, encoded as it was sent; it goes when its item goes."""
+
+    __tablename__ = "item_images"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["channel_id", "item_id"], ["items.channel_id", "items.item_id"], ondelete="CASCADE"
+        ),
+    )
+    channel_id: Mapped[str] = mapped_column(primary_key=True)
+    item_id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    format: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    data: Mapped[bytes] = mapped_column(deferred=True)
 
 
 class Interaction(Base):

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.core.errors import Invalid
+from app.model.backbone import SIDECAR, load_backbone
 from training.fetch_vit import ONNX, ONNX_SHA256, WEIGHTS_SHA256, fetch_vit, find_onnx, sha256
 
 Images = NDArray[np.float32]  # (B, 3, H, W), normalised
@@ -32,9 +33,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The encoder, made by the command."""
     out = tmp_path_factory.mktemp("made") / "missing" / "vit"
     done = transrec("backbone", "fetch-vit", "--out", str(out))
-    assert done.stdout == f"{out}: {WEIGHTS_SHA256}\n"
+    assert done.stdout == f"{out}: {load_backbone(str(out)).fingerprint}\n"
     assert done.returncode == 0
-    return out
+    assert sorted(p.name for p in out.parent.iterdir()) == [out.name]  # nothing temporary is left
+    return out / "encoder"
 
 
 def transrec(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +91,7 @@ def test_the_encoder_is_the_graphs(folder: Path, graph: Any, images: Any, height
 def test_it_is_written_whole(folder: Path) -> None:
     names = ["config.json", "model.safetensors", "preprocessor_config.json"]
     assert sorted(p.name for p in folder.iterdir()) == names
-    assert [p.name for p in folder.parent.iterdir()] == [folder.name]  # nothing temporary is left
+    assert {p.name for p in folder.parent.iterdir()} >= {"encoder", SIDECAR, "dtl.safetensors"}
     assert sha256(folder / "model.safetensors") == WEIGHTS_SHA256
     assert json.loads((folder / "config.json").read_text())["model_type"] == "dinov2"
 

@@ -46,7 +46,7 @@ def test_cached_lower_layers_change_neither_vectors_nor_gradients(
         [picture(n) for n in range(6)] if backbone.modality == "image" else ["a b", "a", "long er text"]
     )
     inputs, rows = backbone.inputs(contents), np.array([2, 0])
-    towers = [
+    towers: list[Tower] = [
         ContentTower(model, inputs),
         UpperTower(model, lower_states(backbone.model, inputs, 1), inputs),
     ]

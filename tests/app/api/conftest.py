@@ -64,7 +64,7 @@ def server(
             "device": "cpu",
             "operator_key": OPERATOR,
             "max_upload_bytes": 100_000,
-            "max_adapter_bytes": 200_000,
+            "max_adapter_bytes": 1_000_000,
             "poll_seconds": 0.5,
         }
     )

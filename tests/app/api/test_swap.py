@@ -17,6 +17,7 @@ import torch
 from app.model import adapters
 from app.model.backbone import Backbone
 from app.model.encode import encode_histories, encode_items, popularity_bias
+from app.model.methods import AdapterConfig
 from tests.app.api.conftest import Server, Shop, client, serves, wait_for
 from tests.fakes import SMALL, adapter_bytes, adapter_weights
 
@@ -26,11 +27,11 @@ COUNTS = np.array([3] * 4 + [2] * 6 + [0] * 20)  # interactions in the shop of t
 SWAPS = [1, 2, 0, 2, 1, 0, 1, 2]
 
 
-def offline(backbone: Backbone, seed: int | None) -> list[str]:
+def offline(backbone: Backbone, seed: int | None, config: AdapterConfig = SMALL) -> list[str]:
     """The best 10 after [i1, i2], computed without the service."""
     model = backbone.model
     if seed is not None:
-        model = adapters.load(model, SMALL, adapter_weights(backbone, seed))
+        model = adapters.load(model, config, adapter_weights(backbone, seed, config))
     vectors = torch.from_numpy(encode_items(model, backbone.inputs(TEXTS)))
     scores = vectors @ torch.from_numpy(encode_histories(model, vectors, [[1, 2]])[0])
     scores += torch.from_numpy(popularity_bias(model, COUNTS))

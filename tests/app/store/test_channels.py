@@ -4,8 +4,10 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from app.core.errors import Conflict, Invalid
-from app.store import catalog, channels, events, jobs, registry, releases, vectors
+from app.core.images import ImageInfo
+from app.store import catalog, channels, events, images, jobs, registry, releases, vectors
 from app.store.db import Database
+from app.store.images import ImageRow
 from app.store.tables import Base, Channel, Tenant
 
 
@@ -23,6 +25,15 @@ def test_name_is_taken_or_bad(database: Database, channel: Channel) -> None:
             channels.create_channel(s, channel.tenant_id, "books", "", "bb-1")
         with pytest.raises(Invalid):
             channels.create_channel(s, channel.tenant_id, "Books!", "", "bb-1")
+
+
+def test_modality(database: Database, channel: Channel) -> None:
+    assert channel.modality == "text"
+    with database.session() as s:
+        channels.create_channel(s, channel.tenant_id, "posters", "", "bb-1", "image")
+    with database.read() as s:
+        found = channels.list_channels(s, channel.tenant_id)
+        assert {each.name: each.modality for each in found} == {"books": "text", "posters": "image"}
 
 
 def test_generation_counts_up(database: Database, channel: Channel) -> None:
@@ -54,6 +65,7 @@ def test_everything_goes_with_the_channel(database: Database, channel: Channel) 
         )
         releases.promote(s, channel.id, 1, actor="me", reason="")
         vectors.save_vectors(s, channel.id, "", "bb-1", b"v")
+        images.upsert_images(s, channel.id, [ImageRow("a", ImageInfo("png", 8, 8, "0"), b"x")])
     with database.session() as s:
         s.execute(delete(Channel))
     with database.read() as s:

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, select, text
 
 from app.core.errors import Unavailable
-from app.store.db import Database
-from app.store.tables import Base
+from app.store.db import Database, migration_config
+from app.store.tables import Base, Channel, ItemImage
 from app.store.tenants import create_tenant, list_tenants
 
 
@@ -27,6 +28,42 @@ def test_migration_gives_exactly_the_tables(empty: Database) -> None:
     empty.migrate()
     with empty.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_image_channels_come_and_go_without_loss(empty: Database) -> None:
+    """Rows of the first schema are text channels in the second one, and the same rows when it is undone."""
+    _to(empty, "0001")
+    with empty.engine.begin() as connection:
+        for statement in FIRST_ROWS:
+            connection.execute(text(statement))
+    _to(empty, "0002")
+    with empty.session() as s:
+        assert s.scalars(select(Channel.modality)).all() == ["text"]
+        s.add(ItemImage(channel_id="c", item_id="i", sha256="0", format="png", width=8, height=8, data=b"x"))
+    _to(empty, "0001")
+    with empty.engine.connect() as connection:
+        assert connection.execute(text("SELECT name, generation FROM channels")).all() == [("books", 7)]
+        assert connection.execute(text("SELECT item_id, text FROM items")).all() == [("i", "thing")]
+        assert "item_images" not in inspect(connection).get_table_names()
+        assert "modality" not in [column["name"] for column in inspect(connection).get_columns("channels")]
+    _to(empty, "head")
+    with empty.session() as s:
+        assert s.scalars(select(Channel.modality)).all() == ["text"]
+
+
+FIRST_ROWS = (
+    "INSERT INTO tenants (id, name, created_at) VALUES ('t', 'acme', '2026-01-01')",
+    "INSERT INTO channels (id, tenant_id, name, description, generation, next_version, created_at) "
+    "VALUES ('c', 't', 'books', '', 7, 1, '2026-01-01')",
+    "INSERT INTO items (channel_id, item_id, text, attributes) VALUES ('c', 'i', 'thing', '{}')",
+)
+
+
+def _to(database: Database, revision: str) -> None:
+    with database.engine.begin() as connection:
+        config = migration_config(connection)
+        is_down = revision < str(MigrationContext.configure(connection).get_current_revision() or "")
+        (command.downgrade if is_down else command.upgrade)(config, revision)
 
 
 def test_migrating_twice_and_at_once_is_safe(empty: Database) -> None:
