@@ -17,7 +17,7 @@ from app.model.backbone import Backbone, freeze, fresh, load_backbone, save_back
 from app.model.methods import published
 from app.model.transrec import TransRec, TransRecConfig
 from training.dataset import Corpus, merge
-from training.experiments.data import LENGTH, Limit, cut, read
+from training.experiments.data import LENGTH, cut, read
 from training.experiments.encoders import pooling_of, source_of
 from training.experiments.scales import Scale, budget
 from training.experiments.spec import Modality, RunSpec
@@ -89,7 +89,7 @@ class Backbones:
 
     def _corpus(self, spec: RunSpec) -> Corpus:
         sources = [read(name, self.data) for name in spec.sources]
-        limit = Limit(self.scale.source_users, self.scale.source_items)
+        limit = self.scale.source
         return merge("+".join(spec.sources), [cut(s, limit, spec.source_share, MIN_USERS) for s in sources])
 
     def _pretrain(self, on: Subject, spec: RunSpec) -> tuple[TransRec, FitState]:
@@ -137,5 +137,5 @@ def _shapes(field: str, spec: RunSpec) -> bool:
     """Whether a figure of the scale shapes the run's backbone."""
     if field == "image_size":
         return spec.modality == "image"
-    pretraining = ("source_users", "source_items", "end_to_end", "patience", "eval_users")
+    pretraining = ("source", "end_to_end", "patience", "eval_users")
     return bool(spec.source_share) and (field in pretraining or field.startswith("pretrain"))

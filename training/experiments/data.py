@@ -10,6 +10,7 @@ import numpy as np
 
 from app.core.errors import Invalid
 from training.dataset import MIN_INTERACTIONS, Corpus, build_corpus
+from training.experiments.scales import Limit
 from training.experiments.spec import Modality
 from training.sources import read_images, read_retail, read_tsv
 
@@ -42,14 +43,6 @@ def read(name: str, data: Path | None) -> Dataset:
         return Dataset(name, "image", posters.items, posters.sequences)
     texts = read_tsv(folder, name)
     return Dataset(name, "text", texts.items, texts.sequences)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How much of a dataset is used; None: all. Items are the most popular ones, users a fixed random sample."""
-
-    users: int | None = None
-    items: int | None = None
 
 
 def cut(dataset: Dataset, limit: Limit, share: float, min_users: int) -> Corpus:

@@ -6,6 +6,23 @@ from app.core.errors import Invalid
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How much of a dataset is used; None: all. Users are a fixed random sample, items the most popular."""
+
+    users: int | None = None
+    items: int | None = None
+
+    def cuts(self, whose: str) -> list[str]:
+        """In words."""
+        said = [] if self.items is None else [f"only the {self.items:,} most popular items of {whose}"]
+        if self.users is not None:
+            said.append(
+                f"at most {self.users:,} users of {whose}, a fixed random sample, and what they touch"
+            )
+        return said
+
+
+@dataclass(frozen=True)
 class Grid:
     """How many points a table or figure gets; it changes no single run."""
 
@@ -18,13 +35,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Scale:
-    """None: no limit. Users are a fixed random sample, items the most popular ones."""
+    """Seconds and epochs are upper bounds."""
 
     name: str
-    source_users: int | None  # of each source
-    source_items: int | None
-    target_users: int | None
-    target_items: int | None
+    source: Limit  # of each source
+    target: Limit
     end_to_end: bool  # pretrain the item encoder too, not only what stands behind it
     pretrain_epochs: int
     pretrain_seconds: float
@@ -41,15 +56,7 @@ class Scale:
 
     def cuts(self) -> list[str]:
         """What this scale leaves out of the paper's protocol, a sentence each."""
-        said = []
-        for whose, users, items in (
-            ("each source", self.source_users, self.source_items),
-            ("the target", self.target_users, self.target_items),
-        ):
-            if items is not None:
-                said.append(f"only the {items:,} most popular items of {whose}")
-            if users is not None:
-                said.append(f"at most {users:,} users of {whose}, a fixed random sample, and what they touch")
+        said = self.source.cuts("each source") + self.target.cuts("the target")
         if not self.end_to_end:
             said.append("pretraining on frozen encoder outputs: only DTL and user encoder are trained")
         said.append(f"pretraining: at most {self.pretrain_epochs} epochs and {self.pretrain_seconds:g} s")
@@ -62,10 +69,8 @@ class Scale:
 
 SMOKE = Scale(
     name="smoke",
-    source_users=60,
-    source_items=200,
-    target_users=40,
-    target_items=100,
+    source=Limit(users=60, items=200),
+    target=Limit(users=40, items=100),
     end_to_end=False,
     pretrain_epochs=1,
     pretrain_seconds=2,
@@ -88,10 +93,8 @@ SMOKE = Scale(
 )
 CPU = Scale(
     name="cpu",
-    source_users=6_000,
-    source_items=4_000,
-    target_users=1_000,
-    target_items=500,
+    source=Limit(users=6_000, items=4_000),
+    target=Limit(users=1_000, items=500),
     end_to_end=False,
     pretrain_epochs=8,
     pretrain_seconds=60,
@@ -114,10 +117,8 @@ CPU = Scale(
 )
 GPU = Scale(
     name="gpu",
-    source_users=None,
-    source_items=None,
-    target_users=None,
-    target_items=None,
+    source=Limit(),
+    target=Limit(),
     end_to_end=True,
     pretrain_epochs=30,
     pretrain_seconds=14_400,
