@@ -17,7 +17,7 @@ from app.model.transrec import TransRec
 from training.dataset import Corpus, Stage
 from training.evaluate import RankingProtocol, evaluate_model
 from training.experiments.backbones import Backbones
-from training.experiments.data import Limit, cut, read
+from training.experiments.data import cut, read
 from training.experiments.environment import versions
 from training.experiments.results import Figures, Results, RunResult
 from training.experiments.scales import Scale, budget
@@ -100,11 +100,8 @@ class Bench:
         """The run's target, cut to the scale."""
         wanted = (spec.target, spec.target_share)
         if self._corpus is None or self._corpus[0] != wanted:
-            target, limit = (
-                read(spec.target, self.data),
-                Limit(self.scale.target_users, self.scale.target_items),
-            )
-            self._corpus = wanted, cut(target, limit, spec.target_share, MIN_USERS)
+            target = read(spec.target, self.data)
+            self._corpus = wanted, cut(target, self.scale.target, spec.target_share, MIN_USERS)
         return self._corpus[1]
 
     def subject(self, spec: RunSpec) -> Subject:

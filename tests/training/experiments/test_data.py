@@ -6,7 +6,8 @@ import pytest
 
 from app.core.errors import Invalid
 from training.dataset import Corpus
-from training.experiments.data import LENGTH, Limit, cut, modality_of, read
+from training.experiments.data import LENGTH, cut, modality_of, read
+from training.experiments.scales import Limit
 
 
 def histories(corpus: Corpus) -> set[tuple[str, ...]]:
