@@ -1,11 +1,8 @@
 """Tiny real backbones: encoders of 2 layers, 32 wide, with random weights that are always the same."""
 
-import io
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import (
@@ -22,6 +19,7 @@ from app.model.checkpoint import adapter_to_bytes
 from app.model.families import FAMILIES
 from app.model.methods import AdapterConfig
 from app.model.transrec import TransRecConfig
+from tests.pictures import encoded, noise
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -65,12 +63,9 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
     )
 
 
-def picture(seed: int, kind: str = "PNG") -> bytes:
+def picture(seed: int) -> bytes:
     """A small picture that differs from those of other seeds, encoded."""
-    pixels = np.random.default_rng(seed).integers(256, size=(6, 4, 3), dtype=np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(pixels).resize((24, 36), Image.Resampling.NEAREST).save(data, kind)
-    return data.getvalue()
+    return encoded(noise(seed, (8, 12)), "PNG")
 
 
 def adapter_weights(backbone: Backbone, seed: int, config: AdapterConfig = SMALL) -> dict[str, Tensor]:

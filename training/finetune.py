@@ -1,6 +1,6 @@
 """Fine-tuning: a channel's corpus and the frozen backbone -> the channel's adapter, evaluated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,7 +17,15 @@ from app.model.transrec import TransRec
 from training.dataset import Corpus, Stage
 from training.evaluate import Evaluation, evaluate_model, evaluate_popularity
 from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
-from training.towers import ContentTower, PooledTower, Tower, UpperTower, lower_states, pooled_states
+from training.towers import (
+    ContentTower,
+    LowerStates,
+    PooledTower,
+    Tower,
+    UpperTower,
+    lower_states,
+    pooled_states,
+)
 
 # Learning rates of methods for which the common one does not do (docs/log.md).
 METHOD_RATES = {"fta": 1e-4, "ftn": 1e-4, "compacter": 3e-3}
@@ -43,6 +51,14 @@ class Subject:
     backbone: Backbone
     corpus: Corpus
     inputs: Inputs
+    _lower: dict[int, LowerStates] = field(default_factory=dict, repr=False, compare=False)
+
+    def lower(self, first: int) -> LowerStates:
+        """The backbone's hidden states below layer `first`, computed once for all runs on it."""
+        if first not in self._lower:
+            self._lower.clear()  # one at a time: they are large
+            self._lower[first] = lower_states(self.backbone.model, self.inputs, first)
+        return self._lower[first]
 
     def encode(self, model: TransRec, on_encode: Progress | None = None) -> NDArray[np.float32]:
         """The catalogue's distinct contents (U, d) as `model` sees them."""
@@ -79,6 +95,7 @@ def finetune(
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Train the adapter that `config` asks for. The backbone's own tensors are never written."""
+    config = config.model_copy(update={"fit": _with_rate(config)})
     torch.manual_seed(config.fit.seed)  # the adapter's first weights
     model = attach(on.backbone.model, config.adapter)
     freeze_all_but(model, model.adapter)
@@ -86,7 +103,7 @@ def finetune(
     if checkpoints is None or checkpoints.load() is None:
         warm = _warm_up(on, model, config, on_step)
     tower = _tower(on, model, config.adapter)
-    run = Run(model, model.adapter, on.corpus, tower, _with_rate(config), _rates(model, config.fit))
+    run = Run(model, model.adapter, on.corpus, tower, config.fit, _rates(model, config.fit))
     if warm:
         run.state.best = warm.best  # what follows replaces the warm-up's weights only by doing better
     state = run.fit(on_step, checkpoints)
@@ -99,7 +116,7 @@ def _tower(on: Subject, model: TransRec, config: AdapterConfig) -> Tower:
     if config.top_layers is None:
         return ContentTower(model, on.inputs)
     first = len(part(on.backbone.model, "item").layers) - config.top_layers
-    return UpperTower(model, lower_states(on.backbone.model, on.inputs, first), on.inputs)
+    return UpperTower(model, on.lower(first), on.inputs)
 
 
 def _with_rate(config: TrainingConfig) -> FitConfig:

@@ -13,15 +13,19 @@ import pytest
 
 from app.core.config import get_settings
 from app.core.errors import LeaseLost
+from app.core.images import image_info
 from app.model.backbone import Backbone
 from app.model.checkpoint import adapter_from_bytes
-from app.store import channels, jobs, registry, releases, tenants, vectors
+from app.model.snapshot import content_digest, snapshot_from_bytes
+from app.store import channels, images, jobs, registry, releases, tenants, vectors
 from app.store.db import Database
 from app.store.formats import Format
+from app.store.images import ImageRow
 from app.store.imports import Kind, run_import
 from app.store.jobs import JobState
 from app.store.tables import TrainingJob
 from app.store.wake import Wake
+from tests.fakes import build_backbone, picture
 from tests.training.conftest import chains
 from training import lease, worker
 from training.lease import Lease
@@ -58,7 +62,8 @@ def fill(db: Database, backbone: Backbone, folder: Path, users: int = 60) -> str
     """A channel with the chains of conftest; returns its id."""
     with db.session() as s:
         tenant = tenants.create_tenant(s, "t")
-        channel_id = channels.create_channel(s, tenant.id, "c", "", backbone.fingerprint).id
+        channel = channels.create_channel(s, tenant.id, "c", "", backbone.fingerprint, backbone.modality)
+        channel_id = channel.id
     items, sequences = chains(users)
     logs = [(u, i, 1000 + n) for u, history in sequences.items() for n, i in enumerate(history)]
     tables: list[tuple[Kind, list[str], Any]] = [
@@ -110,6 +115,31 @@ def test_a_job_from_the_queue_to_the_champion(
     assert fingerprint == backbone.fingerprint
     assert config.bottleneck == 8
     assert weights
+
+
+def test_a_job_on_images(
+    environment: Database, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, folder = environment, tmp_path / "vit"
+    build_backbone(folder, "vit")
+    monkeypatch.setenv("TRANSREC_IMAGE_BACKBONE", str(folder))
+    for cached in CACHED:
+        cached.cache_clear()
+    channel_id = fill(db, worker.backbones().get("image"), tmp_path)
+    with db.session() as s:
+        for n in range(24):
+            data = picture(n)
+            images.put_image(s, channel_id, ImageRow(f"i{n:02d}", image_info(data), data))
+    job_id = start(db, channel_id, {"adapter": {"method": "pfeiffer", **ADAPTER}, "fit": FIT})
+    worker.work_once()
+    job = row(db, channel_id, job_id)
+    assert job.state == JobState.SUCCEEDED, job.error
+    assert job.result["test"]["adapter"]["ndcg10"] > job.result["test"]["zero_shot"]["ndcg10"]
+    with db.read() as s:
+        adapter = registry.get_adapter(s, channel_id, 1, with_weights=True)
+        stored = vectors.load_vectors(s, channel_id, adapter.sha256, adapter.backbone_fingerprint)
+    assert stored is not None
+    assert content_digest(picture(3)) in snapshot_from_bytes(stored)
 
 
 def test_an_adapter_below_the_champion_is_kept_but_not_promoted(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.model.adapters import sites
 from app.model.encode import SequenceModel
-from app.model.methods import published
+from app.model.methods import METHODS, AdapterConfig, published
 from app.model.transrec import TransRec
 from training.dataset import Corpus, Stage
 from training.evaluate import RankingProtocol, evaluate_model
@@ -113,7 +113,7 @@ class Bench:
         return self._subject[1]
 
     def _finetune(self, on: Subject, spec: RunSpec) -> Outcome:
-        adapter = published(spec.method, **spec.options)
+        adapter = adapter_config(self.scale, spec)
         config = TrainingConfig(adapter=adapter, fit=fit_config(self.scale, spec), warmup_epochs=0)
         trained = finetune(on, config, self.watch.step)
         trainable = sum(w.numel() for w in trained.weights.values())
@@ -145,6 +145,14 @@ def execute(specs: Sequence[RunSpec], bench: Bench, results: Results) -> list[Ru
     return failed
 
 
+def adapter_config(scale: Scale, spec: RunSpec) -> AdapterConfig:
+    """The method as published, in the top layers only where the scale says so and the method can."""
+    options = dict(spec.options)
+    if scale.top_layers is not None and "top_layers" in METHODS[spec.method].knobs:
+        options.setdefault("top_layers", scale.top_layers)
+    return published(spec.method, **options)
+
+
 def fit_config(scale: Scale, spec: RunSpec) -> FitConfig:
     """The scale's figures as a `FitConfig`."""
     return FitConfig(
@@ -155,6 +163,7 @@ def fit_config(scale: Scale, spec: RunSpec) -> FitConfig:
         max_seconds=scale.seconds,
         patience=scale.patience,
         eval_users=scale.eval_users,
+        negative_pool=scale.negative_pool,
         seed=spec.seed,
     )
 

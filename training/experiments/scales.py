@@ -52,6 +52,8 @@ class Scale:
     patience: int
     eval_users: int | None  # validate on a sample of users; the test split is always ranked whole
     image_size: tuple[int, int]  # height, width in pixels
+    top_layers: int | None  # adapt (and fine-tune) the item encoder's top layers only; those below are cached
+    negative_pool: int | None  # distinct negatives a step
     grid: Grid
 
     def cuts(self) -> list[str]:
@@ -63,6 +65,15 @@ class Scale:
         said.append(f"each run: at most {self.epochs} epochs and {self.seconds:g} s of training")
         if self.eval_users is not None:
             said.append(f"validation on at most {self.eval_users:,} users; the test split is ranked whole")
+        if self.top_layers is not None:
+            said.append(
+                f"every method, FTA too, works in the item encoder's top {self.top_layers} layers; those below are "
+                "frozen and run once. Prompts and VPT enter at the bottom and go through all layers"
+            )
+        if self.negative_pool is not None:
+            said.append(
+                f"a step's negatives are drawn from {self.negative_pool} items that are drawn anew each step"
+            )
         said.append(f"images of {self.image_size[0]} x {self.image_size[1]} pixels (the paper: 224 x 224)")
         return said
 
@@ -83,6 +94,8 @@ SMOKE = Scale(
     patience=1,
     eval_users=40,
     image_size=(56, 56),
+    top_layers=1,
+    negative_pool=16,
     grid=Grid(
         seeds=(0,),
         source_shares=(0.0, 1.0),
@@ -94,25 +107,27 @@ SMOKE = Scale(
 CPU = Scale(
     name="cpu",
     source=Limit(users=6_000, items=4_000),
-    target=Limit(users=1_000, items=500),
+    target=Limit(users=1_000, items=1_000),
     end_to_end=False,
     pretrain_epochs=8,
     pretrain_seconds=60,
     pretrain_users=64,
     pretrain_rate=1e-3,
     pretrain_encoder_rate=5e-5,
-    epochs=30,
-    seconds=40,
+    epochs=4,
+    seconds=300,
     batch_users=32,
     patience=4,
     eval_users=2_000,
-    image_size=(56, 56),
+    image_size=(84, 56),
+    top_layers=2,
+    negative_pool=64,
     grid=Grid(
         seeds=(0,),
-        source_shares=(0.0, 0.1, 0.4, 1.0),
+        source_shares=(0.0, 0.1, 1.0),
         target_shares=(0.1, 0.3, 1.0),
-        bottlenecks=(1, 2, 4, 8, 16, 32, 64, 128),
-        most_layers=12,
+        bottlenecks=(1, 4, 16, 64, 128),
+        most_layers=3,
     ),
 )
 GPU = Scale(
@@ -131,6 +146,8 @@ GPU = Scale(
     patience=5,
     eval_users=None,
     image_size=(224, 224),
+    top_layers=None,
+    negative_pool=None,
     grid=Grid(
         seeds=(0, 1, 2),
         source_shares=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),

@@ -52,8 +52,19 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Backbone]:
 
 
 @pytest.fixture(scope="session")
+def image_backbone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Backbone]:
+    """The same for images: a tiny ViT's."""
+    directory = tmp_path_factory.mktemp("image_backbone")
+    build_backbone(directory, "vit")
+    return str(directory), load_backbone(str(directory))
+
+
+@pytest.fixture(scope="session")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, valkey_server: str, backbone: tuple[str, Backbone]
+    tmp_path_factory: pytest.TempPathFactory,
+    valkey_server: str,
+    backbone: tuple[str, Backbone],
+    image_backbone: tuple[str, Backbone],
 ) -> Iterator[Server]:
     """The service on a free port, over SQLite and Valkey."""
     settings = Settings.model_validate(
@@ -61,6 +72,7 @@ def server(
             "home": tmp_path_factory.mktemp("home"),
             "redis_url": valkey_server,
             "backbone": backbone[0],
+            "image_backbone": image_backbone[0],
             "device": "cpu",
             "operator_key": OPERATOR,
             "max_upload_bytes": 100_000,

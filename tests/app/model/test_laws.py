@@ -134,8 +134,8 @@ def test_an_untrained_adapter_leaves_the_output_where_it_was(
     if config.method in PROMPTS:
         assert 1e-3 < change(before, after) < 1.5  # not the identity, and no other method is excused
     else:
-        assert change(before, after) < 1e-6
-        assert change(states(backbone.model, before), states(model, before)) < 1e-6
+        assert change(before, after) < 1e-5
+        assert change(states(backbone.model, before), states(model, before)) < 1e-5
 
 
 @every_method_on_every_family

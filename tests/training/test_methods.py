@@ -1,0 +1,91 @@
+"""Every method learns, in its own tensors only, on texts and on images."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.model.backbone import Backbone, load_backbone
+from app.model.methods import METHODS, AdapterConfig
+from tests.fakes import build_backbone, picture
+from tests.training.conftest import chains
+from training.dataset import build_corpus, make_batch
+from training.finetune import METHOD_RATES, Subject, TrainingConfig, finetune, subject
+from training.fit import FitConfig, Run
+from training.towers import ContentTower
+
+NARROW = {"bottleneck": 8, "user_bottleneck": 8, "rank": 4, "tokens": 4}
+
+
+@pytest.fixture(scope="session")
+def image_backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    folder = tmp_path_factory.mktemp("vit")
+    build_backbone(folder, "vit")
+    return load_backbone(str(folder))
+
+
+@pytest.fixture(scope="session")
+def on_images(image_backbone: Backbone) -> Subject:
+    """The chains, each thing a picture."""
+    items, sequences = chains()
+    return subject(
+        image_backbone, build_corpus("pictures", {i: picture(int(i[1:])) for i in items}, sequences, 10)
+    )
+
+
+def config(method: str, **fit: Any) -> TrainingConfig:
+    knobs = {k: v for k, v in NARROW.items() if k in METHODS[method].knobs}
+    asked = {"batch_users": 16, "max_epochs": 5, "patience": 5, "checkpoint_seconds": 0, **fit}
+    adapter = AdapterConfig.model_validate({"method": method, "popularity_prior": False, **knobs})
+    return TrainingConfig(adapter=adapter, fit=FitConfig.model_validate(asked), warmup_epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("method", "modality"),
+    [(m, kind) for m, spec in METHODS.items() for kind in ("text", "image") if spec.modality in (None, kind)],
+)
+def test_every_method_learns(request: pytest.FixtureRequest, method: str, modality: str) -> None:
+    on: Subject = request.getfixturevalue("on" if modality == "text" else "on_images")
+    before = {k: v.clone() for k, v in on.backbone.model.state_dict().items()}
+    trained = finetune(on, config(method, learning_rate=5e-3))
+    losses = [point["loss"] for point in trained.state.curve]
+    assert losses[-1] < losses[0]
+    assert all(v.equal(before[k]) for k, v in on.backbone.model.state_dict().items())
+
+
+def test_a_method_brings_its_own_learning_rate(on: Subject) -> None:
+    runs = [
+        finetune(on, config("fta", max_epochs=1, **rate)).weights["dtl/weight"]
+        for rate in ({}, {"learning_rate": METHOD_RATES["fta"]}, {"learning_rate": 1e-3})
+    ]
+    assert runs[0].equal(runs[1])
+    assert not runs[0].equal(runs[2])
+
+
+def test_the_item_encoder_may_have_a_rate_of_its_own(on: Subject) -> None:
+    common, own = (
+        finetune(on, config("houlsby", max_epochs=1, **rate)).weights["item/L00/ffn/up.weight"]
+        for rate in ({}, {"item_learning_rate": 1e-6})
+    )
+    assert common.abs().max() > 10 * own.abs().max() > 0
+
+
+def test_cpc_is_an_objective_of_its_own(on: Subject) -> None:
+    sasrec, cpc = (
+        [point["loss"] for point in finetune(on, config("houlsby", objective=objective)).state.curve]
+        for objective in ("sasrec", "cpc")
+    )
+    assert cpc != sasrec
+    assert cpc[-1] < cpc[0]
+
+
+def test_a_pool_of_negatives_holds_nothing_of_the_user(on: Subject) -> None:
+    model = on.backbone.model
+    fit = FitConfig(objective="sasrec", negative_pool=4, batch_users=16)
+    run = Run(model, dict(model.dtl.named_parameters()), on.corpus, ContentTower(model, on.inputs), fit)
+    users = np.arange(16)
+    batch = make_batch(on.corpus, users)
+    drawn = run._negatives(batch)
+    for user, negatives, real in zip(users, drawn, batch.real, strict=True):
+        assert not np.isin(negatives[real], on.corpus.train(int(user))).any()
+    assert len(np.unique(drawn[batch.real])) < on.corpus.n_items
