@@ -89,8 +89,8 @@ class Backbones:
 
     def _corpus(self, spec: RunSpec) -> Corpus:
         sources = [read(name, self.data) for name in spec.sources]
-        users = self.scale.source_users
-        return merge("+".join(spec.sources), [cut(s, users, spec.source_share, MIN_USERS) for s in sources])
+        limit = self.scale.source
+        return merge("+".join(spec.sources), [cut(s, limit, spec.source_share, MIN_USERS) for s in sources])
 
     def _pretrain(self, on: Subject, spec: RunSpec) -> tuple[TransRec, FitState]:
         """Full fine-tuning of an untrained TransRec, or of all of it but its item encoder."""
@@ -137,5 +137,5 @@ def _shapes(field: str, spec: RunSpec) -> bool:
     """Whether a figure of the scale shapes the run's backbone."""
     if field == "image_size":
         return spec.modality == "image"
-    pretraining = ("source_users", "end_to_end", "patience", "eval_users")
+    pretraining = ("source", "end_to_end", "patience", "eval_users")
     return bool(spec.source_share) and (field in pretraining or field.startswith("pretrain"))

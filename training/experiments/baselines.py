@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from training.baselines import baselines
@@ -19,7 +20,7 @@ def measure_baselines(specs: Sequence[RunSpec], bench: Bench, folder: Path) -> d
 
 
 def _of_target(spec: RunSpec, bench: Bench, folder: Path) -> dict[str, Figures]:
-    cut = json.dumps([spec.target, bench.scale.target_users, MAIN])
+    cut = json.dumps([spec.target, asdict(bench.scale.target), MAIN])
     path = folder / f"{hashlib.sha256(cut.encode()).hexdigest()[:16]}.json"
     if not path.is_file():
         found = {k: e.as_dict() for k, e in baselines(bench.corpus(spec), "test", MAIN).items()}

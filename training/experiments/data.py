@@ -1,5 +1,6 @@
 """Sources and targets for the experiments: found by name, cut to a scale, as corpora."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from app.core.errors import Invalid
 from training.dataset import MIN_INTERACTIONS, Corpus, build_corpus
+from training.experiments.scales import Limit
 from training.experiments.spec import Modality
 from training.sources import read_images, read_retail, read_tsv
 
@@ -43,21 +45,34 @@ def read(name: str, data: Path | None) -> Dataset:
     return Dataset(name, "text", texts.items, texts.sequences)
 
 
-def cut(dataset: Dataset, max_users: int | None, share: float, min_users: int) -> Corpus:
-    """A fixed random sample of at most `max_users`, of which the first `share`, as a corpus.
+def cut(dataset: Dataset, limit: Limit, share: float, min_users: int) -> Corpus:
+    """The first `share` of the users within the limit, as a corpus.
 
     Samples are nested: what a smaller share holds, a larger one holds too. The catalogue is that of share 1,
-    so figures of all shares rank the same items; with `max_users` it is only what those users touch.
+    so figures of all shares rank the same items; with a limit it is only what those users touch.
     Raises `Invalid` when fewer than `min_users` remain.
     """
     length = LENGTH[dataset.modality]
-    windows = {u: s[-(length + 3) :] for u, s in dataset.sequences.items() if len(s) >= MIN_INTERACTIONS}
+    windows = {
+        user: kept[-(length + 3) :]
+        for user, kept in _popular(dataset.sequences, limit.items).items()
+        if len(kept) >= MIN_INTERACTIONS
+    }
     users = list(windows)
-    order = [users[i] for i in np.random.default_rng(0).permutation(len(users))][:max_users]
+    order = [users[i] for i in np.random.default_rng(0).permutation(len(users))][: limit.users]
     touched = {item for user in order for item in windows[user]}
-    items = {i: c for i, c in dataset.items.items() if max_users is None or i in touched}
-    kept = {user: windows[user] for user in order[: round(share * len(order))]}
-    return build_corpus(dataset.name, items, kept, length, min_users)
+    items = {i: c for i, c in dataset.items.items() if limit == Limit() or i in touched}
+    kept_users = {user: windows[user] for user in order[: round(share * len(order))]}
+    return build_corpus(dataset.name, items, kept_users, length, min_users)
+
+
+def _popular(sequences: Mapping[str, Sequence[str]], most: int | None) -> Mapping[str, Sequence[str]]:
+    """The sequences without all but the most popular items."""
+    if most is None:
+        return sequences
+    counts = Counter(item for sequence in sequences.values() for item in sequence)
+    popular = {item for item, _ in counts.most_common(most)}
+    return {user: [i for i in sequence if i in popular] for user, sequence in sequences.items()}
 
 
 def _retail(name: str, data: Path | None) -> Dataset:

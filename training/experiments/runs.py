@@ -101,7 +101,7 @@ class Bench:
         wanted = (spec.target, spec.target_share)
         if self._corpus is None or self._corpus[0] != wanted:
             target = read(spec.target, self.data)
-            self._corpus = wanted, cut(target, self.scale.target_users, spec.target_share, MIN_USERS)
+            self._corpus = wanted, cut(target, self.scale.target, spec.target_share, MIN_USERS)
         return self._corpus[1]
 
     def subject(self, spec: RunSpec) -> Subject:

@@ -6,6 +6,23 @@ from app.core.errors import Invalid
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How much of a dataset is used; None: all. Users are a fixed random sample, items the most popular."""
+
+    users: int | None = None
+    items: int | None = None
+
+    def cuts(self, whose: str) -> list[str]:
+        """In words."""
+        said = [] if self.items is None else [f"only the {self.items:,} most popular items of {whose}"]
+        if self.users is not None:
+            said.append(
+                f"at most {self.users:,} users of {whose}, a fixed random sample, and what they touch"
+            )
+        return said
+
+
+@dataclass(frozen=True)
 class Grid:
     """How many points a table or figure gets; it changes no single run."""
 
@@ -18,11 +35,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Scale:
-    """None: no limit. Kept users are a fixed random sample; with the others go the items only they touch."""
+    """Seconds and epochs are upper bounds."""
 
     name: str
-    source_users: int | None  # most users of each source
-    target_users: int | None  # most users of the target
+    source: Limit  # of each source
+    target: Limit
     end_to_end: bool  # pretrain the item encoder too, not only what stands behind it
     pretrain_epochs: int
     pretrain_seconds: float
@@ -41,12 +58,7 @@ class Scale:
 
     def cuts(self) -> list[str]:
         """What this scale leaves out of the paper's protocol, a sentence each."""
-        said = []
-        for whose, users in (("each source", self.source_users), ("the target", self.target_users)):
-            if users is not None:
-                said.append(
-                    f"at most {users:,} users of {whose}, a fixed random sample; only the items they touch"
-                )
+        said = self.source.cuts("each source") + self.target.cuts("the target")
         if not self.end_to_end:
             said.append("pretraining on frozen encoder outputs: only DTL and user encoder are trained")
         said.append(f"pretraining: at most {self.pretrain_epochs} epochs and {self.pretrain_seconds:g} s")
@@ -55,8 +67,8 @@ class Scale:
             said.append(f"validation on at most {self.eval_users:,} users; the test split is ranked whole")
         if self.top_layers is not None:
             said.append(
-                f"every method, FTA too, works in the item encoder's top {self.top_layers} layers; those below are "
-                "frozen and run once. Prompts and VPT enter at the bottom and go through all layers"
+                f"every method, FTA too, works in the item encoder's top {self.top_layers} layers; those below "
+                "are frozen and run once. Prompts and VPT enter at the bottom and go through all layers"
             )
         if self.negative_pool is not None:
             said.append(f"a step's negatives come from {self.negative_pool} items, drawn anew each step")
@@ -66,8 +78,8 @@ class Scale:
 
 SMOKE = Scale(
     name="smoke",
-    source_users=60,
-    target_users=40,
+    source=Limit(users=60, items=200),
+    target=Limit(users=40, items=100),
     end_to_end=False,
     pretrain_epochs=1,
     pretrain_seconds=2,
@@ -92,8 +104,8 @@ SMOKE = Scale(
 )
 CPU = Scale(
     name="cpu",
-    source_users=6_000,
-    target_users=1_000,
+    source=Limit(users=6_000, items=4_000),
+    target=Limit(users=1_000, items=1_000),
     end_to_end=False,
     pretrain_epochs=8,
     pretrain_seconds=60,
@@ -118,8 +130,8 @@ CPU = Scale(
 )
 GPU = Scale(
     name="gpu",
-    source_users=None,
-    target_users=None,
+    source=Limit(),
+    target=Limit(),
     end_to_end=True,
     pretrain_epochs=30,
     pretrain_seconds=14_400,

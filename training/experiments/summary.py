@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from training.evaluate import RankingProtocol
 from training.experiments.results import RunResult
 from training.experiments.study import Point
 
 Place = tuple[str, str, str]  # panel, series, x
-MAIN: RankingProtocol = "paper"  # the protocol of tables and figures; the CSV holds every protocol
+MAIN: Final = "paper"  # the protocol of tables and figures; the CSV holds every protocol
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_a_wrong_rate_is_refused(wrong: str) -> None:
 
 def test_scales_say_what_they_cut() -> None:
     said = "; ".join(find_scale("cpu").cuts())
-    for figure in ("600 users", "6,000 users", "frozen encoder", "45 s"):
+    for figure in ("1,000 users", "4,000 most popular", "frozen encoder", "300 s", "top 2 layers"):
         assert figure in said
     assert not any("users" in line for line in find_scale("gpu").cuts())
     with pytest.raises(Invalid, match="smoke, cpu, gpu"):

@@ -84,9 +84,9 @@ def test_a_run_file_holds_all_that_a_report_needs(ask: Ask) -> None:
     assert set(adapted.test) == {"default", "paper"}
     for figures in (adapted.validation, *adapted.test.values()):
         assert {"hr10", "ndcg10", "hr10_se", "ndcg10_se", "users", "cold_hr10", "cold_users"} <= set(figures)
-    assert (adapted.users, adapted.epochs, len(adapted.curve)) == (SMOKE.target_users, 1, 1)
+    assert (adapted.users, adapted.epochs, len(adapted.curve)) == (SMOKE.target.users, 1, 1)
     assert 0 < adapted.trainable < adapted.full
-    assert adapted.pretraining["users"] == SMOKE.source_users
+    assert adapted.pretraining["users"] == SMOKE.source.users
     assert set(adapted.versions) == {"python", "torch", "transformers", "commit", "cpu", "device"}
     full = next(r for r in seen.ended if r.spec.method == "fta")
     assert full.trainable == full.full == adapted.full
