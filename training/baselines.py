@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.core.errors import Invalid
 from training.dataset import Corpus, Stage
 from training.evaluate import Evaluation, RankingProtocol, Scorer, evaluate
 
@@ -54,12 +53,16 @@ def markov(corpus: Corpus, stage: Stage) -> Scorer:
 
 def item_knn(corpus: Corpus, stage: Stage) -> Scorer:
     """Sum over the history of the cosine between the sets of users of two items (Sarwar et al. 2001)."""
-    return _neighbours(_implicit().CosineRecommender(K=NEIGHBOURS), corpus, stage)
+    from implicit.nearest_neighbours import CosineRecommender
+
+    return _neighbours(CosineRecommender(K=NEIGHBOURS), corpus, stage)
 
 
 def co_occurrence(corpus: Corpus, stage: Stage) -> Scorer:
     """Item-kNN by the bare number of users that two items share, so popular neighbours weigh more."""
-    return _neighbours(_implicit().ItemItemRecommender(K=NEIGHBOURS), corpus, stage)
+    from implicit.nearest_neighbours import ItemItemRecommender
+
+    return _neighbours(ItemItemRecommender(K=NEIGHBOURS), corpus, stage)
 
 
 BASELINES: dict[str, Callable[[Corpus, Stage], Scorer]] = {
@@ -71,7 +74,7 @@ BASELINES: dict[str, Callable[[Corpus, Stage], Scorer]] = {
 
 
 def baselines(corpus: Corpus, stage: Stage, protocol: RankingProtocol = "default") -> dict[str, Evaluation]:
-    """Every baseline by name. Raises `Invalid` where the extra `experiments` is not installed."""
+    """Every baseline by name, each fitted on the training windows."""
     scorers = {name: fitted(corpus, stage) for name, fitted in BASELINES.items()}
     return {name: evaluate(corpus, stage, score, protocol=protocol) for name, score in scorers.items()}
 
@@ -79,7 +82,7 @@ def baselines(corpus: Corpus, stage: Stage, protocol: RankingProtocol = "default
 def evaluate_popularity(
     corpus: Corpus, stage: Stage, max_users: int | None = None, protocol: RankingProtocol = "default"
 ) -> Evaluation:
-    """The baseline that a channel's gate asks for; needs no extra."""
+    """The baseline that a channel's gate asks for."""
     return evaluate(corpus, stage, popularity(corpus, stage), max_users, protocol)
 
 
@@ -100,14 +103,3 @@ def _taken(corpus: Corpus, sequences: list[NDArray[np.int64]]) -> Any:
     sets = [np.unique(s) for s in sequences]
     rows, columns = np.repeat(np.arange(len(sets)), [len(s) for s in sets]), np.concatenate(sets)
     return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(sets), corpus.n_items))
-
-
-def _implicit() -> Any:
-    """The library's module of item-item models, loaded when it is asked for."""
-    try:
-        import implicit.nearest_neighbours
-    except ImportError as error:
-        raise Invalid(
-            "The item-kNN baselines need 'implicit'. Install it: pip install 'transrec-serve[experiments]'."
-        ) from error
-    return implicit.nearest_neighbours

@@ -14,7 +14,7 @@ from app.model.encode import Progress, encode_items
 from app.model.inputs import Inputs
 from app.model.methods import AdapterConfig
 from app.model.transrec import TransRec
-from training.baselines import evaluate_popularity
+from training.baselines import baselines, evaluate_popularity
 from training.dataset import Corpus, Stage
 from training.evaluate import Evaluation, evaluate_model
 from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
@@ -72,6 +72,10 @@ class Subject:
     def popularity(self, stage: Stage) -> Evaluation:
         """The baseline without a model."""
         return evaluate_popularity(self.corpus, stage)
+
+    def baselines(self, stage: Stage) -> dict[str, Evaluation]:
+        """Popularity, Markov and item-kNN, ranked the same way."""
+        return baselines(self.corpus, stage)
 
 
 def subject(backbone: Backbone, corpus: Corpus) -> Subject:

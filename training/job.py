@@ -107,7 +107,7 @@ def _measure(db: Database, on: Subject, channel_id: str, trained: Trained, lease
     }
     test = {
         "adapter": on.evaluate(trained.model, trained.vectors, "test"),
-        "popularity": on.popularity("test"),
+        **on.baselines("test"),
         "zero_shot": on.evaluate(bare, bare_vectors, "test"),
     }
     verdict = gate(validation["adapter"], validation["popularity"], validation["champion"])

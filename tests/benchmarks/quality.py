@@ -1,4 +1,4 @@
-"""HR@10 / NDCG@10 of popularity, the bare backbone and the Houlsby adapter, on the test split.
+"""HR@10 / NDCG@10 of the baselines, the bare backbone and the Houlsby adapter, on the test split.
 
 python -m tests.benchmarks.quality pastry deli --data DIR [--set fit.batch_users=128 ...]
 
@@ -60,7 +60,7 @@ def measure(on: Subject, config: TrainingConfig, train: bool) -> list[str]:
     name, rows, bare = on.corpus.name, list[str](), on.backbone.model
     vectors = on.encode(bare)
     for stage in STAGES:
-        rows.append(row(name, "popularity", stage, on.popularity(stage)))
+        rows += [row(name, method, stage, found) for method, found in on.baselines(stage).items()]
         rows.append(row(name, "zero-shot", stage, on.evaluate(bare, vectors, stage)))
     print("\n".join(rows), flush=True)
     if train:

@@ -1,8 +1,15 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from app.model.backbone import Backbone
 from training.dataset import Corpus, build_corpus
 from training.finetune import Subject, subject
+
+# Real data that the project does not ship: beside the checkout, or where TEST_DATA says.
+DATA = Path(os.environ.get("TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data is not in {DATA}")
 
 
 def chains(users: int = 60, items: int = 24) -> tuple[dict[str, str], dict[str, list[str]]]:

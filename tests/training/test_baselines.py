@@ -1,13 +1,9 @@
-import os
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from implicit.nearest_neighbours import CosineRecommender
 from scipy.sparse import csr_matrix
 
-from app.core.errors import Invalid
+from tests.training.conftest import DATA, needs_data
 from training.baselines import (
     BASELINES,
     NEIGHBOURS,
@@ -19,8 +15,6 @@ from training.baselines import (
 )
 from training.dataset import Corpus, Stage, build_corpus
 from training.sources import read_tsv
-
-DATA = "TRANSREC_TEST_DATA"
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +65,7 @@ def test_a_report_names_every_baseline_and_chains_are_markovs(corpus: Corpus) ->
     assert found["popularity"].overall.hr10 < 1
 
 
-def test_without_the_extra_the_remedy_is_named(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "implicit.nearest_neighbours", None)
-    with pytest.raises(Invalid, match=r"pip install 'transrec-serve\[experiments\]'"):
-        item_knn(corpus, "test")
-
-
-@pytest.mark.skipif(DATA not in os.environ, reason=f"{DATA} names no data folder")
+@needs_data
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -93,7 +81,7 @@ def test_without_the_extra_the_remedy_is_named(corpus: Corpus, monkeypatch: pyte
 )
 def test_published_figures_on_the_same_split(source: str, expected: dict[str, tuple[float, float]]) -> None:
     """Measured by others on the same split: each within two standard errors."""
-    read = read_tsv(Path(os.environ[DATA]) / "text", source)
+    read = read_tsv(DATA / "text", source)
     found = baselines(build_corpus(source, read.items, read.sequences, 20), "test")
     for name, (hr10, ndcg10) in expected.items():
         m = found[name].overall

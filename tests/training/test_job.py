@@ -28,6 +28,7 @@ from app.store.wake import Wake
 from tests.fakes import build_backbone, picture
 from tests.training.conftest import chains
 from training import lease, worker
+from training.baselines import BASELINES
 from training.lease import Lease
 
 FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8, "checkpoint_seconds": 0}
@@ -105,7 +106,7 @@ def test_a_job_from_the_queue_to_the_champion(
     job = row(db, channel_id, job_id)
     assert job.state == JobState.SUCCEEDED, job.error
     assert job.result["gate"]["passed"]
-    assert {"adapter", "popularity", "zero_shot"} == job.result["test"].keys()
+    assert {"adapter", "zero_shot", *BASELINES} == job.result["test"].keys()
     with db.read() as s:
         adapter = registry.get_adapter(s, channel_id, 1, with_weights=True)
         assert releases.champion(s, channel_id).version == job.adapter_version == 1

@@ -1,6 +1,5 @@
 import gzip
 import io
-import os
 import tarfile
 from pathlib import Path
 
@@ -94,12 +93,12 @@ def test_an_image_that_is_too_big_is_refused(folder: Path) -> None:
         read_images(folder, "films")
 
 
-@pytest.mark.skipif("TRANSREC_TEST_DATA" not in os.environ, reason="TRANSREC_TEST_DATA names no data folder")
+@needs_data
 @pytest.mark.parametrize(
     ("name", "items", "users"), [("ml1m_posters", 3275, 6034), ("movietweetings_posters", 5555, 5851)]
 )
 def test_real_posters(name: str, items: int, users: int) -> None:
-    source = read_images(Path(os.environ["TRANSREC_TEST_DATA"]) / "images", name)
+    source = read_images(DATA / "images", name)
     assert len(source.items) == items
     assert sum(len(s) >= 5 for s in source.sequences.values()) == users
     assert all(image.startswith(b"\xff\xd8") for image in source.items.values())  # JPEG's start of image
