@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from app.cli import cli
 from app.core.config import PREFIX, Settings
+from app.model.methods import METHODS
 from training.cli import commands
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,12 @@ def _commands(command: Any, prefix: str = "") -> Iterator[str]:
             yield from _commands(inner, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}"
+
+
+def test_every_method_and_knob_is_documented() -> None:
+    text = (DOCS / "adapters.md").read_text()
+    names = {*METHODS, *(knob for spec in METHODS.values() for knob in spec.knobs)}
+    assert {name for name in names if f"`{name}`" not in text} == set()
 
 
 def test_every_make_target_is_in_the_readme() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import Invalid
+from tests.training.conftest import DATA, needs_data
 from training.sources import MAX_IMAGE_BYTES, read_images
 
 ITEMS = {"tt1": "The First", "tt2": "The Second", "tt.3": "No Poster"}
