@@ -67,8 +67,8 @@ class Scale:
             said.append(f"validation on at most {self.eval_users:,} users; the test split is ranked whole")
         if self.top_layers is not None:
             said.append(
-                f"every method, FTA too, works in the item encoder's top {self.top_layers} layers; those below "
-                "are frozen and run once. Prompts and VPT enter at the bottom and go through all layers"
+                f"every method, FTA too, works in the item encoder's top {self.top_layers} layers; those "
+                "below are frozen and run once. Prompts and VPT enter at the bottom and go through all"
             )
         if self.negative_pool is not None:
             said.append(
