@@ -14,8 +14,9 @@ from app.model.encode import Progress, encode_items
 from app.model.inputs import Inputs
 from app.model.methods import AdapterConfig
 from app.model.transrec import TransRec
+from training.baselines import evaluate_popularity
 from training.dataset import Corpus, Stage
-from training.evaluate import Evaluation, evaluate_model, evaluate_popularity
+from training.evaluate import Evaluation, evaluate_model
 from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
 from training.towers import (
     ContentTower,

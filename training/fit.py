@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from app.model.encode import device_of
+from app.model.encode import SequenceModel, device_of
 from app.model.losses import in_batch_softmax, sasrec_bce
-from app.model.transrec import TransRec
 from training.dataset import Batch, Corpus, epoch_batches, steps_per_epoch
 from training.evaluate import choose_prior, evaluate_model
 from training.metrics import Metrics
@@ -90,7 +89,7 @@ class Run:
 
     def __init__(
         self,
-        model: TransRec,
+        model: SequenceModel,
         trainable: dict[str, nn.Parameter],
         corpus: Corpus,
         tower: Tower,

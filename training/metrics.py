@@ -11,11 +11,15 @@ K = 10
 
 
 def expected_ranks(scores: Tensor, target: Tensor) -> Tensor:
-    """scores (C, N), target (C,) -> (C,) rank from 1: one more than the better, plus half of the equal."""
+    """scores (C, N), target (C,) -> (C,) rank from 1: one more than the better, plus half of the equal.
+
+    That is the mean of the places that the tied items share. A target without a score (-inf, or the NaN of
+    a model that has diverged) ranks nowhere: infinity.
+    """
     own = scores.gather(1, target.unsqueeze(1))  # (C, 1)
     better = (scores > own).sum(1)
     equal = (scores == own).sum(1) - 1  # the target equals itself
-    return 1 + better + 0.5 * equal
+    return torch.where(own.squeeze(1) > -torch.inf, 1 + better + 0.5 * equal, torch.inf)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """The one path from content and histories to vectors that serving and evaluation share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.model.device import autocast
 from app.model.inputs import Inputs
-from app.model.transrec import TransRec
+from app.model.transrec import TransRec, TransRecConfig
 
 Progress = Callable[[int, int], None]
 
@@ -17,9 +18,37 @@ Progress = Callable[[int, int], None]
 CPU_TOKENS, GPU_TOKENS = 2_048, 65_536
 
 
-def device_of(model: TransRec) -> torch.device:
+class SequenceModel(Protocol):
+    """What ranking needs of a model, whatever its item vectors come from: TransRec is one."""
+
+    @property
+    def config(self) -> TransRecConfig:
+        """Sizes of the user encoder."""
+
+    @property
+    def item_encoder(self) -> nn.Module:
+        """Whatever item vectors come from."""
+
+    @property
+    def prior(self) -> nn.Parameter | None:
+        """(1,) weight of the popularity prior, if it has one."""
+
+    def users(self, e: Tensor, real: Tensor) -> Tensor:
+        """Item vectors (B, L, d) and (B, L) bool -> user states (B, L, d); score = state . item."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """As of `nn.Module`."""
+
+    def train(self, mode: bool = True) -> object:
+        """As of `nn.Module`."""
+
+    def eval(self) -> object:
+        """As of `nn.Module`."""
+
+
+def device_of(model: SequenceModel) -> torch.device:
     """Where the model's weights are."""
-    return model.dtl.weight.device
+    return next(model.parameters()).device
 
 
 def tokens_per_batch(device: torch.device) -> int:
@@ -57,7 +86,7 @@ def pad_histories(
     return rows, real
 
 
-def popularity_bias(model: TransRec, counts: NDArray[np.int64]) -> NDArray[np.float32]:
+def popularity_bias(model: SequenceModel, counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Interactions of each item (N,) -> (N,) float32 to add to its scores; zero without a prior."""
     weight = float(model.prior.detach()) if model.prior is not None else 0.0
     return (weight * np.log1p(counts)).astype(np.float32)
@@ -65,7 +94,7 @@ def popularity_bias(model: TransRec, counts: NDArray[np.int64]) -> NDArray[np.fl
 
 @torch.inference_mode()
 def encode_histories(
-    model: TransRec, item_vectors: Tensor, histories: Sequence[Sequence[int]]
+    model: SequenceModel, item_vectors: Tensor, histories: Sequence[Sequence[int]]
 ) -> NDArray[np.float32]:
     """Histories of row indices into `item_vectors` (N, d) -> user vectors (B, d) float32.
 

@@ -71,9 +71,7 @@ class Scale:
                 "below are frozen and run once. Prompts and VPT enter at the bottom and go through all"
             )
         if self.negative_pool is not None:
-            said.append(
-                f"a step's negatives are drawn from {self.negative_pool} items that are drawn anew each step"
-            )
+            said.append(f"a step's negatives come from {self.negative_pool} items, drawn anew each step")
         said.append(f"images of {self.image_size[0]} x {self.image_size[1]} pixels (the paper: 224 x 224)")
         return said
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import build_backbone
-from tests.pictures import encoded, noise
+from tests.fakes import build_backbone, picture
 from training.experiments.command import Asked
 from training.experiments.rates import RATES
 from training.experiments.results import RunResult
@@ -86,7 +85,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(folder / "images" / "all.tar", "w") as tar:
         for number in range(ITEMS):
             for name in ("posters", "covers"):
-                data = encoded(noise(number, (8, 12)))
+                data = picture(number)
                 member = tarfile.TarInfo(f"{name}{number:02d}.jpg")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
