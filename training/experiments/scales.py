@@ -68,7 +68,7 @@ class Scale:
         if self.top_layers is not None:
             said.append(
                 f"every method, FTA too, works in the item encoder's top {self.top_layers} layers; those "
-                "below are frozen and run once. Prompts and VPT enter at the bottom and go through all layers"
+                "below are frozen and run once. Prompts and VPT enter at the bottom and go through all"
             )
         if self.negative_pool is not None:
             said.append(f"a step's negatives come from {self.negative_pool} items, drawn anew each step")

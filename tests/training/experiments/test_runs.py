@@ -88,8 +88,8 @@ def test_a_run_file_holds_all_that_a_report_needs(ask: Ask) -> None:
     assert 0 < adapted.trainable < adapted.full
     assert adapted.pretraining["users"] == SMOKE.source.users
     assert set(adapted.versions) == {"python", "torch", "transformers", "commit", "cpu", "device"}
-    full = next(r for r in seen.ended if r.spec.method == "fta")
-    assert full.trainable == full.full == adapted.full
+    tuned = next(r for r in seen.ended if r.spec.method == "fta")
+    assert adapted.trainable < tuned.trainable < tuned.full == adapted.full  # smoke tunes the top layer
 
 
 def test_every_planned_method_is_the_papers_own(study: Study) -> None:
