@@ -6,6 +6,7 @@ never a library's module path, so stored adapters outlive a library's renaming.
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from app.model.transrec import TextEncoder, TransRec
 PRIOR = "prior/weight"
 RULE = "phm/rule"
 DTL = "dtl"
+PARTS: tuple[PartName, ...] = ("item", "user")
 
 
 def part(model: TransRec, name: PartName) -> Part:
@@ -78,7 +80,7 @@ def _is_tuned(site: Site, config: AdapterConfig, first_layer: int) -> bool:
         return config.method == "fta" or bool(config.tune_dtl)
     # What lies below the top layers stays frozen, so that its output can be cached.
     below = site.layer < first_layer if site.layer is not None else bool(first_layer) and "/emb/" in site.name
-    if (encoder == "item" and below) or not config.adapts(encoder):  # type: ignore[arg-type]
+    if (encoder == "item" and below) or not config.adapts(encoder):
         return False
     if config.method in ("fta", "ftn"):
         return config.method == "fta" or site.layer is not None
@@ -92,22 +94,29 @@ def _insert(mine: TransRec, config: AdapterConfig, first_layer: int) -> dict[str
         return prompts.insert_words(mine.item_encoder, config.tokens or 0)
     if config.method == "vpt":
         return prompts.insert_visual(part(mine, "item"), config.tokens or 0)
-    named: dict[str, nn.Parameter] = {}
     rule = bottlenecks.new_rule() if config.method == "compacter" else None
-    for name, k in (("item", config.bottleneck), ("user", config.user_bottleneck)):
-        if not config.adapts(name):  # type: ignore[arg-type]
-            continue
-        where, first = part(mine, name), first_layer if name == "item" else 0  # type: ignore[arg-type]
-        if config.sublayers and rule is None:
-            named |= bottlenecks.insert(where, config, first, Bottleneck)
-        elif rule is not None:
-            found = bottlenecks.insert(where, config, first, lambda d, k: Compacter(rule, d, k))
-            named |= {k: p for k, p in found.items() if p is not rule}
-        elif config.method == "k_adapter":
-            named |= k_adapter.insert(where, k or 0, first)
-        elif config.method == "lora":
-            named |= lora.insert(where, config.rank or 0, first)
-    return named if rule is None else named | {RULE: rule}
+    named = {} if rule is None else {RULE: rule}
+    for name in PARTS:
+        if config.adapts(name):
+            named |= _insert_into(part(mine, name), config, first_layer if name == "item" else 0, rule)
+    return named
+
+
+def _insert_into(
+    where: Part, config: AdapterConfig, first_layer: int, rule: nn.Parameter | None
+) -> dict[str, nn.Parameter]:
+    k = (config.bottleneck if where.name == "item" else config.user_bottleneck) or 0
+    if rule is not None:
+        make = partial(Compacter, rule)
+        found = bottlenecks.insert(where, config, k, first_layer, make)
+        return {name: p for name, p in found.items() if p is not rule}
+    if config.sublayers:
+        return bottlenecks.insert(where, config, k, first_layer, Bottleneck)
+    if config.method == "k_adapter":
+        return k_adapter.insert(where, k, first_layer)
+    if config.method == "lora":
+        return lora.insert(where, config.rank or 0, first_layer)
+    return {}
 
 
 def freeze_all_but(model: TransRec, trainable: dict[str, nn.Parameter]) -> None:

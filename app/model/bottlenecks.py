@@ -111,15 +111,16 @@ class AdaptedPostNorm(nn.Module):
         return inner.LayerNorm(y + self.adapter(source) + x)  # type: ignore[no-any-return]
 
 
-def insert(part: Part, config: AdapterConfig, first_layer: int, make: Make) -> dict[str, nn.Parameter]:
+def insert(
+    part: Part, config: AdapterConfig, bottleneck: int, first_layer: int, make: Make
+) -> dict[str, nn.Parameter]:
     """Put adapters into the part's layers from `first_layer` up; returns their parameters by site."""
-    width = config.bottleneck if part.name == "item" else config.user_bottleneck
     wrap = AdaptedPostNorm if part.family.post_norm else AdaptedSublayer
     named: dict[str, nn.Parameter] = {}
     for number, layer in enumerate(part.layers):
         for sublayer in config.sublayers if number >= first_layer else ():
             path = part.family.outputs[sublayer]
-            adapter = make(part.width, width or 0)
+            adapter = make(part.width, bottleneck)
             layer.set_submodule(path, wrap(layer.get_submodule(path), adapter, config.placement or "serial"))
             named |= {f"{part.name}/L{number:02d}/{sublayer}/{k}": p for k, p in adapter.named_parameters()}
     return named

@@ -66,11 +66,11 @@ def count_parameters(encoder: str, config: AdapterConfig) -> dict[str, Any]:
     with torch.device("meta"):
         trainable = sum(p.numel() for p in attach(model, config).adapter.values())
     return {
-        "encoder": encoder,
-        **config.model_dump(exclude_none=True),
         "trainable": trainable,
         "full": full,
         "share": round(trainable / full, 6),
+        "encoder": encoder,
+        **config.model_dump(exclude_none=True),
     }
 
 

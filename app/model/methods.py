@@ -3,7 +3,7 @@
 A knob that does not apply to a method is None; giving one is an error that says what does apply.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -149,8 +149,8 @@ class AdapterConfig(BaseModel):
         """Where in a layer the bottlenecks stand: of ("mha", "ffn")."""
         return {"both": ("mha", "ffn"), "mha": ("mha",), "ffn": ("ffn",), None: ()}[self.position]
 
-    def adapts(self, encoder: Literal["item", "user"]) -> bool:
-        """Whether that encoder is adapted at all; prompts and ftn are for the item encoder."""
+    def adapts(self, encoder: str) -> bool:
+        """Whether that encoder, `item` or `user`, is adapted; prompts and ftn are for items alone."""
         if self.method in ("prompt", "vpt", "ftn"):
             return encoder == "item"
         return self.encoders in (None, "both", encoder)
@@ -162,21 +162,17 @@ PHM_DIM = 4
 
 def published(method: str, **knobs: Any) -> AdapterConfig:
     """The method as the paper counts and trains it: DTL frozen (but for vpt), no popularity prior."""
-    ours = {"tune_dtl": method == "vpt"} if "tune_dtl" in METHODS[method].knobs else {}
-    return AdapterConfig.model_validate({"method": method, "popularity_prior": False, **ours, **knobs})
+    dtl = {"tune_dtl": method == "vpt"} if "tune_dtl" in METHODS[method].knobs else {}
+    return AdapterConfig.model_validate({"method": method, "popularity_prior": False, **dtl, **knobs})
 
 
-def parse_config(method: str, knobs: Sequence[str], ours: bool) -> AdapterConfig:
-    """`name=value` knobs as people type them -> a config, published or ours; raises `Invalid`."""
-    pairs = [knob.partition("=") for knob in knobs]
-    bad = next((name for name, sign, _ in pairs if not sign), None)
-    if bad is not None:
-        raise Invalid(f"'{bad}' is not name=value. Write, for example, bottleneck=32.")
-    asked = {name.strip(): value.strip() for name, _, value in pairs}
+def asked_for(method: str, knobs: Mapping[str, Any], popularity_prior: bool = False) -> AdapterConfig:
+    """The method as published but for the knobs that are not None; raises `Invalid` in one sentence."""
+    asked = {name: value for name, value in knobs.items() if value is not None}
     try:
-        if ours or method not in METHODS:  # pydantic names the methods there are
-            return AdapterConfig.model_validate({"method": method, **asked})
-        return published(method, **asked)
+        if method not in METHODS:
+            return AdapterConfig.model_validate({"method": method})  # pydantic names the methods there are
+        return published(method, popularity_prior=popularity_prior, **asked)
     except ValidationError as error:
         wrong = "; ".join(
             ": ".join([*map(str, e["loc"]), e["msg"].removeprefix("Value error, ")]) for e in error.errors()
@@ -185,6 +181,9 @@ def parse_config(method: str, knobs: Sequence[str], ours: bool) -> AdapterConfig
 
 
 def _check_knob(method: str, spec: MethodSpec, knob: str, value: Any) -> None:
+    if knob in ("bottleneck", "user_bottleneck") and value == 0 and "encoders" in spec.knobs:
+        other = "user" if knob == "bottleneck" else "item"
+        raise ValueError(f"{knob} is at least 1; to leave that encoder as it is, set encoders to {other}")
     if knob not in spec.knobs:
         others = ", ".join(name for name, other in METHODS.items() if knob in other.knobs)
         mine = ", ".join(spec.knobs) or "none"

@@ -4,7 +4,7 @@ import pytest
 
 from app.core.errors import Invalid
 from app.model.counts import count_parameters, paper_table
-from app.model.methods import METHODS, AdapterConfig, parse_config, published
+from app.model.methods import METHODS, AdapterConfig, asked_for, published
 
 # Fu et al. 2024, tables 3 to 5; where the paper is silent, computed from its structures.
 ROWS: list[tuple[str, dict[str, Any], int]] = [
@@ -59,20 +59,21 @@ def test_unknown_encoder_names_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("method", "knobs", "says"),
     [
-        ("k_adapter", ["position=mha"], "position does not apply to k_adapter.*houlsby, pfeiffer"),
-        ("pfeiffer", ["position=ffn"], "pfeiffer has position=mha. For ffn use: ffn"),
-        ("prompt", ["bottleneck=8"], "whose knobs are: tokens"),
-        ("nothing", [], "houlsby"),
-        ("houlsby", ["bottleneck"], "bottleneck=32"),
-        ("houlsby", ["bottleneck=0"], "greater than or equal to 1"),
-        ("houlsby", ["placement=after_norm"], "encoders=item"),
-        ("compacter", ["bottleneck=6"], "4 divides"),
-        ("houlsby", ["colour=red"], "colour"),
+        ("k_adapter", {"position": "mha"}, "position does not apply to k_adapter.*houlsby, pfeiffer"),
+        ("pfeiffer", {"position": "ffn"}, "pfeiffer has position=mha. For ffn use: ffn"),
+        ("prompt", {"bottleneck": 8}, "whose knobs are: tokens"),
+        ("nothing", {}, "houlsby"),
+        ("houlsby", {"bottleneck": 0}, "set encoders to user"),
+        ("houlsby", {"placement": "after_norm"}, "encoders=item"),
+        ("houlsby", {"placement": "sideways"}, "'serial', 'parallel' or 'after_norm'"),
+        ("compacter", {"bottleneck": 6}, "4 divides"),
+        ("lora", {"rank": 0}, "greater than or equal to 1"),
+        ("houlsby", {"colour": "red"}, "colour"),
     ],
 )
-def test_what_is_impossible_names_what_is_possible(method: str, knobs: list[str], says: str) -> None:
+def test_what_is_impossible_names_what_is_possible(method: str, knobs: dict[str, Any], says: str) -> None:
     with pytest.raises(Invalid, match=says):
-        parse_config(method, knobs, ours=False)
+        asked_for(method, knobs)
 
 
 def test_a_config_survives_json() -> None:
