@@ -17,7 +17,7 @@ from training.experiments.rates import with_overrides
 from training.experiments.report import write_report
 from training.experiments.results import Results
 from training.experiments.runs import Bench, Watch, execute
-from training.experiments.scales import find_scale
+from training.experiments.scales import budget, find_scale
 from training.experiments.spec import Modality
 from training.experiments.study import Study, Transfer
 from training.experiments.summary import cells
@@ -58,7 +58,7 @@ def run(asked: Asked, watch: Watch) -> list[Path]:
     try:
         failed = execute(specs, bench, results)
     finally:  # after Ctrl-C too: a report of what there is
-        known, paths = results.read_all(specs), list[Path]()
+        known, paths = results.read_all(specs, budget(study.scale)), list[Path]()
         for name, points in plans.items():
             paths.append(write_report(name, study, points, known, baselines, asked.out))
             plot(name, points, cells(points, known), asked.out)

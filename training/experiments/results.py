@@ -56,15 +56,15 @@ class Results:
         """Replace the run's file at once."""
         write_whole(self.path(result.spec), result.model_dump_json(indent=1) + "\n")
 
-    def done(self, spec: RunSpec, budget: dict[str, object]) -> bool:
-        """Whether the run ended well under this very budget; a changed scale is measured anew."""
-        found = self.read(spec)
-        return found is not None and found.status == "done" and found.budget == budget
-
-    def read_all(self, specs: Iterable[RunSpec]) -> dict[str, RunResult]:
-        """By key, those there are."""
+    def read_all(self, specs: Iterable[RunSpec], budget: dict[str, object]) -> dict[str, RunResult]:
+        """By key, those there are of this very budget: what an edited scale left behind does not count."""
         found = {spec.key: self.read(spec) for spec in specs}
-        return {key: result for key, result in found.items() if result is not None}
+        return {k: result for k, result in found.items() if result is not None and result.budget == budget}
+
+    def done(self, spec: RunSpec, budget: dict[str, object]) -> bool:
+        """Whether the run ended well under this very budget."""
+        found = self.read_all([spec], budget).get(spec.key)
+        return found is not None and found.status == "done"
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -36,7 +36,9 @@ def test_every_figure_of_a_report_is_that_of_its_run_files(study: Study, name: s
     files = Results(tmp_path / "runs")
     for result in measured(points).values():
         files.write(result)
-    report = write_report(name, study, points, files.read_all(runs(points)), {}, tmp_path).read_text()
+    report = write_report(
+        name, study, points, files.read_all(runs(points), budget(SMOKE)), {}, tmp_path
+    ).read_text()
     shown = {cell.strip("*") for row in rows_of(report) for cell in row if "±" in cell}
     by_place: dict[tuple[str, str, str], list[float]] = {}
     for p in points:
@@ -141,6 +143,7 @@ def test_damaged_and_outdated_files_do_not_count_as_done(study: Study, tmp_path:
     files.write(made_up(spec, 0.1))
     assert files.done(spec, known)
     assert not files.done(spec, known | {"seconds": 99})
+    assert files.read_all([spec], known | {"seconds": 99}) == {}
     files.write(RunResult(spec=spec, status="failed", error="x", budget=known))
     assert not files.done(spec, known)
     files.path(spec).write_text(re.sub("}$", "", files.path(spec).read_text().strip()))

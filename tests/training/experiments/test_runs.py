@@ -15,7 +15,7 @@ from training.experiments.command import Asked, run, study_of
 from training.experiments.plan import EXPERIMENTS, runs
 from training.experiments.results import Results
 from training.experiments.runs import Bench, execute, fit_config
-from training.experiments.scales import SMOKE
+from training.experiments.scales import SMOKE, budget
 from training.experiments.spec import RunSpec
 from training.experiments.study import Study
 
@@ -64,7 +64,7 @@ def test_a_failed_run_is_recorded_tried_again_and_stops_no_other(ask: Ask, tmp_p
     found = files.read(bad)
     assert found is not None
     assert "top_layers is 9" in found.error
-    assert files.read_all([bad, good])[good.key].status == "done"
+    assert files.read_all([bad, good], budget(SMOKE))[good.key].status == "done"
 
 
 def test_failures_are_an_error_at_the_end_and_named_in_the_report(ask: Ask) -> None:
