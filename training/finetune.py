@@ -1,6 +1,7 @@
 """Fine-tuning: a channel's corpus and the frozen backbone -> the channel's adapter, evaluated."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,6 +62,11 @@ class Subject:
             self._lower[first] = lower_states(self.backbone.model, self.inputs, first)
         return self._lower[first]
 
+    @cached_property
+    def pooled(self) -> Tensor:
+        """(U, D) what the backbone's item encoder makes of each content, computed once."""
+        return pooled_states(self.backbone.model, self.inputs)
+
     def encode(self, model: TransRec, on_encode: Progress | None = None) -> NDArray[np.float32]:
         """The catalogue's distinct contents (U, d) as `model` sees them."""
         return encode_items(model, self.inputs, on_encode)
@@ -117,11 +123,18 @@ def finetune(
 
 
 def _tower(on: Subject, model: TransRec, config: AdapterConfig) -> Tower:
-    """From content; where only the top layers are adapted, from cached states of those below: as exact."""
+    """From content, or from cached states of what stays frozen, which is as exact and much cheaper."""
+    if not any(_in_item_encoder(name) for name in model.adapter):
+        return PooledTower(model, on.pooled)
     if config.top_layers is None:
         return ContentTower(model, on.inputs)
     first = len(part(on.backbone.model, "item").layers) - config.top_layers
     return UpperTower(model, on.lower(first), on.inputs)
+
+
+def _in_item_encoder(site: str) -> bool:
+    """Whether a parameter acts there; Compacter's rule does, although both encoders share it."""
+    return site.startswith("item/") or site == RULE
 
 
 def _with_rate(config: TrainingConfig) -> FitConfig:
@@ -149,10 +162,10 @@ def _warm_up(
     The item encoder's adapters are still near the identity, so its output hardly differs from the
     backbone's. It has no checkpoint of its own: a job that is killed here starts it again.
     """
-    # Compacter's rule acts in the item encoder too, so it waits like the rest of that.
-    behind = {k: p for k, p in model.adapter.items() if not k.startswith("item/") and k != RULE}
+    behind = {k: p for k, p in model.adapter.items() if not _in_item_encoder(k)}
     if not config.warmup_epochs or not any(p is not model.prior for p in behind.values()):
         return None
-    tower = PooledTower(model, pooled_states(model, on.inputs))
+    prompted = config.adapter.tokens is not None  # learned tokens are read from the first step on
+    tower = PooledTower(model, pooled_states(model, on.inputs) if prompted else on.pooled)
     fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
     return Run(model, behind, on.corpus, tower, fit).fit(on_step)

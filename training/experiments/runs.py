@@ -20,7 +20,7 @@ from training.experiments.backbones import Backbones
 from training.experiments.data import cut, read
 from training.experiments.environment import versions
 from training.experiments.results import Figures, Results, RunResult
-from training.experiments.scales import Scale, budget
+from training.experiments.scales import ID_EPOCHS, Scale, budget
 from training.experiments.spec import RunSpec
 from training.finetune import Subject, TrainingConfig, finetune, subject
 from training.fit import FitConfig, FitState, StepReport
@@ -121,7 +121,8 @@ class Bench:
         return Outcome(trained.model, on.corpus, trained.vectors, trained.state, *size)
 
     def _idrec(self, spec: RunSpec) -> Outcome:
-        fit = fit_config(self.scale, spec)
+        epochs = max(self.scale.epochs, ID_EPOCHS)
+        fit = fit_config(self.scale, spec).model_copy(update={"max_epochs": epochs})
         trained = train_idrec(self.corpus(spec), fit, device=self.device, on_step=self.watch.step)
         size = sum(p.numel() for p in trained.model.parameters())
         return Outcome(trained.model, trained.corpus, trained.vectors, trained.state, size, size)

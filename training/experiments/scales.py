@@ -33,6 +33,10 @@ class Grid:
     most_layers: int  # figure 3c: FTN of the top 1..n layers
 
 
+ID_EPOCHS = 60
+"""IDRec learns from nothing, so it needs more epochs than an adapter; they take a second each."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """Seconds and epochs are upper bounds."""
@@ -63,6 +67,8 @@ class Scale:
             said.append("pretraining on frozen encoder outputs: only DTL and user encoder are trained")
         said.append(f"pretraining: at most {self.pretrain_epochs} epochs and {self.pretrain_seconds:g} s")
         said.append(f"each run: at most {self.epochs} epochs and {self.seconds:g} s of training")
+        if self.epochs < ID_EPOCHS:
+            said.append(f"but {ID_EPOCHS} epochs for IDRec, which starts from nothing")
         if self.eval_users is not None:
             said.append(f"validation on at most {self.eval_users:,} users; the test split is ranked whole")
         if self.top_layers is not None:
