@@ -53,7 +53,7 @@ def history_rows(bundle: Bundle, item_ids: Sequence[str], strict: bool) -> list[
         named = ", ".join(repr(item_id[:80]) for item_id in unknown[:_LISTED])
         raise NotFound(
             f"{len(unknown)} item(s) of the history are not in the catalogue: {named}. "
-            "Import them first, or leave them out.",
+            f"Import them{_with_image(bundle)} first, or leave them out.",
             unknown=[item_id[:128] for item_id in unknown[:_LISTED]],
         )
     return [bundle.row_of[item_id] for item_id in item_ids if item_id in bundle.row_of]
@@ -66,7 +66,10 @@ def similar(bundle: Bundle, item_id: str, count: int) -> list[Recommended]:
     items with long vectors would be "similar" to everything.
     """
     if item_id not in bundle.row_of:
-        raise NotFound(f"There is no item {item_id[:80]!r} in the channel. Check the id, or import it first.")
+        raise NotFound(
+            f"There is no item {item_id[:80]!r} in the channel. Check the id, or import it"
+            f"{_with_image(bundle)} first."
+        )
     row = bundle.row_of[item_id]
     mine = int(bundle.of_item[row])
     cosines = (bundle.vectors @ bundle.vectors[mine]).cpu().numpy()
@@ -75,6 +78,10 @@ def similar(bundle: Bundle, item_id: str, count: int) -> list[Recommended]:
     scores[row] = -np.inf
     best = np.argsort(-scores, kind="stable")[: min(count, len(scores) - 1)]
     return [_recommended(bundle, int(r), float(scores[r]), "similar") for r in best]
+
+
+def _with_image(bundle: Bundle) -> str:
+    return "" if bundle.model.config.image_size is None else ", with its image,"
 
 
 def _by_model(bundle: Bundle, history: list[int], count: int, excluded: set[int]) -> list[Recommended]:

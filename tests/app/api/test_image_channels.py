@@ -81,9 +81,9 @@ def offline(backbone: Backbone, config: AdapterConfig | None, seed: int, history
 
 def test_images_are_what_is_recommended_by(cinema: Shop, image_backbone: tuple[str, Backbone]) -> None:
     assert recommend(cinema, ["p1", "p2"]) == offline(image_backbone[1], None, 0, [1, 2])
-    assert is_problem(
-        cinema.reader.post(f"{POSTERS}/recommendations", json={"history": ["p0"]}), 404
-    )  # it has no image yet
+    bare = cinema.reader.post(f"{POSTERS}/recommendations", json={"history": ["p0"]})
+    assert is_problem(bare, 404)
+    assert "with its image" in bare.text
     new = cinema.writer.put(f"{POSTERS}/items/p0/image", content=picture(99))
     assert new.status_code == 201
     wait_for(lambda: settled(cinema, 0))
