@@ -1,11 +1,13 @@
 import gzip
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from app.core.errors import Invalid
 from app.model.backbone import load_backbone
-from tests.fakes import ENCODER
+from tests.fakes import ENCODER, build_backbone, picture
 from tests.training.conftest import chains
 from training.fit import FitConfig
 from training.pretrain import Recipe, pretrain, read_recipe
@@ -36,8 +38,32 @@ def test_a_recipe_gives_a_backbone_that_loads(backbone_folder: Path, tmp_path: P
     assert any(line.startswith("two: test HR@10") for line in said)
 
 
-def test_the_shipped_recipe_is_valid() -> None:
-    assert read_recipe("minilm-transrec").sources
+def test_a_recipe_on_images_finds_its_encoder_in_the_folder_it_writes(tmp_path: Path) -> None:
+    write_source(tmp_path, "posters")
+    with tarfile.open(tmp_path / "posters.tar", "w") as tar:
+        for number in range(24):
+            member, data = tarfile.TarInfo(f"i{number:02d}.jpg"), picture(number)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    out = tmp_path / "out"
+    build_backbone(out, "vit_mae")
+    fit = FitConfig(batch_users=32, max_epochs=1)
+    recipe = Recipe.model_validate(
+        {"name": "new", "encoder": ENCODER, "pooling": "cls", "sources": ["posters"], "image_size": (24, 16)}
+        | {"length": 10, "top_layers": 1, "frozen": fit, "top": fit}
+    )
+    fingerprint = pretrain(recipe, tmp_path, out, lambda _: None)
+    loaded = load_backbone(str(out))
+    assert (loaded.fingerprint, loaded.modality) == (fingerprint, "image")
+    assert loaded.model.config.image_size == (24, 16)
+
+
+@pytest.mark.parametrize("name", ["minilm-transrec", "vit-transrec"])
+def test_the_shipped_recipes_are_valid(name: str) -> None:
+    assert read_recipe(name).sources
+
+
+def test_an_unknown_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(Invalid, match="minilm-transrec"):
         read_recipe("nothing")
 
