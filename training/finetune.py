@@ -1,13 +1,12 @@
 """Fine-tuning: a channel's corpus and the frozen backbone -> the channel's adapter, evaluated."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.model.adapters import RULE, attach, extract, freeze_all_but, part
 from app.model.backbone import Backbone
@@ -25,12 +24,13 @@ from training.towers import (
     PooledTower,
     Tower,
     UpperTower,
+    can_cache,
     lower_states,
     pooled_states,
 )
 
 # Learning rates of methods for which the common one does not do (docs/log.md).
-METHOD_RATES = {"fta": 1e-4, "ftn": 1e-4, "compacter": 3e-3}
+METHOD_RATES = {"fta": 1e-4, "ftn": 1e-4, "compacter": 3e-3, "k_adapter": 5e-4}
 
 
 class TrainingConfig(BaseModel):
@@ -53,19 +53,22 @@ class Subject:
     backbone: Backbone
     corpus: Corpus
     inputs: Inputs
+    # What stays frozen is run once for all trainings on this subject; one cut at a time, for its size.
     _lower: dict[int, LowerStates] = field(default_factory=dict, repr=False, compare=False)
+    _pooled: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
-    def lower(self, first: int) -> LowerStates:
-        """The backbone's hidden states below layer `first`, computed once for all runs on it."""
+    def lower(self, first: int, on_encode: Progress | None = None) -> LowerStates:
+        """The backbone's hidden states below layer `first`."""
         if first not in self._lower:
-            self._lower.clear()  # one at a time: they are large
-            self._lower[first] = lower_states(self.backbone.model, self.inputs, first)
+            self._lower.clear()
+            self._lower[first] = lower_states(self.backbone.model, self.inputs, first, on_encode)
         return self._lower[first]
 
-    @cached_property
-    def pooled(self) -> Tensor:
-        """(U, D) what the backbone's item encoder makes of each content, computed once."""
-        return pooled_states(self.backbone.model, self.inputs)
+    def pooled(self, on_encode: Progress | None = None) -> Tensor:
+        """(U, D) what the backbone's item encoder makes of each content."""
+        if not self._pooled:
+            self._pooled.append(pooled_states(self.backbone.model, self.inputs, on_encode))
+        return self._pooled[0]
 
     def encode(self, model: TransRec, on_encode: Progress | None = None) -> NDArray[np.float32]:
         """The catalogue's distinct contents (U, d) as `model` sees them."""
@@ -104,37 +107,43 @@ def finetune(
     config: TrainingConfig,
     on_step: OnStep | None = None,
     checkpoints: Checkpoints | None = None,
+    on_encode: Progress | None = None,
 ) -> Trained:
-    """Train the adapter that `config` asks for. The backbone's own tensors are never written."""
+    """Train the adapter that `config` asks for. The backbone's own tensors are never written.
+
+    `on_step`, and `on_encode` while a whole catalogue is encoded, are called often: what they raise ends it.
+    """
     config = config.model_copy(update={"fit": _with_rate(config)})
     torch.manual_seed(config.fit.seed)  # the adapter's first weights
     model = attach(on.backbone.model, config.adapter)
     freeze_all_but(model, model.adapter)
     warm = None
     if checkpoints is None or checkpoints.load() is None:
-        warm = _warm_up(on, model, config, on_step)
-    tower = _tower(on, model, config.adapter)
+        warm = _warm_up(on, model, config, on_step, on_encode)
+    tower = _tower(on, model, config.adapter, on_encode)
     run = Run(model, model.adapter, on.corpus, tower, config.fit, _rates(model, config.fit))
     if warm:
         run.state.best = warm.best  # what follows replaces the warm-up's weights only by doing better
     state = run.fit(on_step, checkpoints)
     model.requires_grad_(False)
-    return Trained(extract(model), model, on.encode(model), state)
+    return Trained(extract(model), model, on.encode(model, on_encode), state)
 
 
-def _tower(on: Subject, model: TransRec, config: AdapterConfig) -> Tower:
-    """From content, or from cached states of what stays frozen, which is as exact and much cheaper."""
-    if not any(_in_item_encoder(name) for name in model.adapter):
-        return PooledTower(model, on.pooled)
-    if config.top_layers is None:
-        return ContentTower(model, on.inputs)
-    first = len(part(on.backbone.model, "item").layers) - config.top_layers
-    return UpperTower(model, on.lower(first), on.inputs)
+def _tower(on: Subject, model: TransRec, config: AdapterConfig, on_encode: Progress | None) -> Tower:
+    """From content, or much cheaper from cached states of what stays frozen (bf16 where they are many)."""
+    if not _item_encoder_part(model):
+        return PooledTower(model, on.pooled(on_encode))
+    layers = len(part(on.backbone.model, "item").layers)
+    first = layers - (config.top_layers or layers)
+    if not first or not can_cache(model, on.inputs):
+        return ContentTower(model, on.inputs, on_encode)
+    return UpperTower(model, on.lower(first, on_encode), on.inputs, on_encode)
 
 
-def _in_item_encoder(site: str) -> bool:
-    """Whether a parameter acts there; Compacter's rule does, although both encoders share it."""
-    return site.startswith("item/") or site == RULE
+def _item_encoder_part(model: TransRec) -> dict[str, nn.Parameter]:
+    """What of the adapter acts in the item encoder: Compacter's rule too, where that has one at all."""
+    mine = {k: p for k, p in model.adapter.items() if k.startswith("item/")}
+    return mine | ({RULE: model.adapter[RULE]} if mine and RULE in model.adapter else {})
 
 
 def _with_rate(config: TrainingConfig) -> FitConfig:
@@ -156,16 +165,18 @@ def _warm_up(
     model: TransRec,
     config: TrainingConfig,
     on_step: OnStep | None,
+    on_encode: Progress | None,
 ) -> FitState | None:
     """Train what stands behind the item encoder on its cached output, a hundred times cheaper a step.
 
     The item encoder's adapters are still near the identity, so its output hardly differs from the
     backbone's. It has no checkpoint of its own: a job that is killed here starts it again.
     """
-    behind = {k: p for k, p in model.adapter.items() if not _in_item_encoder(k)}
+    behind = {k: p for k, p in model.adapter.items() if k not in _item_encoder_part(model)}
     if not config.warmup_epochs or not any(p is not model.prior for p in behind.values()):
         return None
-    prompted = config.adapter.tokens is not None  # learned tokens are read from the first step on
-    tower = PooledTower(model, pooled_states(model, on.inputs) if prompted else on.pooled)
+    # Learned tokens are read from the first step on, so a prompted encoder has states of its own.
+    pooled = pooled_states(model, on.inputs, on_encode) if model.prompt_tokens else on.pooled(on_encode)
+    tower = PooledTower(model, pooled)
     fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
     return Run(model, behind, on.corpus, tower, fit).fit(on_step)

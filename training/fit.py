@@ -253,7 +253,7 @@ class Run:
         self.best = {k[5:]: v for k, v in tensors.items() if k.startswith("best/")}
         for name, parameter in self.trainable.items():
             self.optimizer.state[parameter] = {
-                k: tensors[f"adam/{k}/{name}"].to("cpu" if k == "step" else parameter.device)
+                k: tensors[f"adam/{k}/{name}"].to(parameter.device)  # fused Adam keeps its step there too
                 for k in ("step", "exp_avg", "exp_avg_sq")
                 if f"adam/{k}/{name}" in tensors
             }

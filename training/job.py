@@ -1,10 +1,13 @@
 """One training job from its row to its end: data -> adapter -> evaluation -> gate -> publishing."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.errors import NotFound
+from sqlalchemy.orm import Session
+
+from app.core.errors import Invalid, NotFound
 from app.model import adapters
 from app.model.backbone import Backbone, Backbones
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
@@ -12,6 +15,7 @@ from app.model.methods import AdapterConfig
 from app.model.snapshot import content_digest, snapshot_to_bytes
 from app.model.transrec import TransRec
 from app.store import catalog, events, images, jobs, registry, releases, vectors
+from app.store.chunks import chunked
 from app.store.db import Database
 from app.store.jobs import JobState
 from app.store.tables import Adapter, Channel
@@ -23,6 +27,7 @@ from training.gate import Verdict, gate
 from training.lease import OWNER, JobCheckpoints, Lease
 
 log = logging.getLogger(__name__)
+MAX_IMAGES_BYTES = 4 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,11 @@ def work_on(
     on = subject(backbone, read_corpus(db, channel_id, backbone))
     _phase(lease, "training", users=len(on.corpus.windows), items=on.corpus.n_items)
     trained = finetune(
-        on, config, lambda step: _on_step(lease, config, step), JobCheckpoints(db, lease.job_id)
+        on,
+        config,
+        lambda step: _on_step(lease, config, step),
+        JobCheckpoints(db, lease.job_id),
+        lambda done, total: _on_encode(lease, done, total),
     )
     _phase(lease, "evaluating")
     report = _measure(db, on, channel_id, trained, lease)
@@ -74,10 +83,25 @@ def read_corpus(db: Database, channel_id: str, backbone: Backbone) -> Corpus:
     with db.read() as s:
         items = {row.item_id: row.text for row in catalog.load_items(s, channel_id)}
         if backbone.modality == "image":
-            items = images.load_images(s, channel_id, items)
+            items = _load_images(s, channel_id, items)
         sequences = events.sequences(s, channel_id)
     known = {user: [i for i in sequence if i in items] for user, sequence in sequences.items()}
     return build_corpus(channel_id, items, known, backbone.model.config.length)
+
+
+def _load_images(s: Session, channel_id: str, item_ids: Iterable[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    size = 0
+    for chunk in chunked(item_ids, 500):
+        loaded = images.load_images(s, channel_id, chunk)
+        size += sum(len(data) for data in loaded.values())
+        if size > MAX_IMAGES_BYTES:
+            raise Invalid(
+                f"The channel's images have more than {MAX_IMAGES_BYTES} bytes, and a worker holds them in "
+                "memory. Send smaller images; encoders read some hundred pixels a side."
+            )
+        found |= loaded
+    return found
 
 
 def champion_model(db: Database, backbone: Backbone, channel_id: str) -> TransRec:
@@ -93,8 +117,7 @@ def champion_model(db: Database, backbone: Backbone, channel_id: str) -> TransRe
 
 def _measure(db: Database, on: Subject, channel_id: str, trained: Trained, lease: Lease) -> Report:
     def note(done: int, total: int) -> None:
-        lease.progress = {**lease.progress, "encoded": done, "to_encode": total}
-        lease.check()
+        _on_encode(lease, done, total)
 
     bare = on.backbone.model
     champion = champion_model(db, on.backbone, channel_id)
@@ -166,6 +189,12 @@ def _register(
 
 def _phase(lease: Lease, phase: str, **facts: Any) -> None:
     lease.progress = {**lease.progress, "phase": phase, **facts}
+    lease.check()
+
+
+def _on_encode(lease: Lease, done: int, total: int) -> None:
+    """Encoding a whole catalogue takes minutes: it shows, and it can be cancelled."""
+    lease.progress = {**lease.progress, "encoded": done, "to_encode": total}
     lease.check()
 
 

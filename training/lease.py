@@ -17,6 +17,7 @@ from app.store.db import Database
 from training.fit import FitState
 
 FORMAT = 1  # of checkpoints; raise it when FitState or the names of its tensors change
+MAX_CHECKPOINT_BYTES = 900_000_000  # SQLite's rows end at 1,000,000,000, PostgreSQL's at 1 GiB
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -90,6 +91,8 @@ class JobCheckpoints:
 
     def save(self, state: FitState, tensors: dict[str, Tensor]) -> None:
         """One transaction: the old checkpoint stays until the new one is whole."""
+        if sum(t.nbytes for t in tensors.values()) > MAX_CHECKPOINT_BYTES:
+            return  # full fine-tuning of a large encoder: no database takes it as a row, so it starts over
         data, whole = save(tensors), {"format": FORMAT, "fit": asdict(state)}
         try:
             with self.db.session() as s:

@@ -1,5 +1,6 @@
 """Item towers: rows of distinct contents -> item vectors, whole or from cached states of frozen layers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -15,7 +16,8 @@ from app.model.encode import Progress, device_of, encode_items, tokens_per_batch
 from app.model.inputs import Inputs
 from app.model.transrec import TransRec
 
-CACHE_BYTES = 1024**3  # of cached hidden states, before they are kept in half the bytes
+CACHE_BYTES = 1024**3  # of cached hidden states in float32; above, they are kept in bf16
+MAX_CACHE_BYTES = 4 * 1024**3  # of cached hidden states; above, nothing is cached
 
 
 class Tower(Protocol):
@@ -31,23 +33,41 @@ class Tower(Protocol):
 class ContentTower:
     """The whole item encoder, from tokens or pixels."""
 
-    def __init__(self, model: TransRec, inputs: Inputs) -> None:
-        self.model, self.inputs = model, inputs
+    def __init__(self, model: TransRec, inputs: Inputs, progress: Progress | None = None) -> None:
+        self.model, self.inputs, self.progress = model, inputs, progress
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
         """Encode in buckets, put back in order."""
         device = device_of(self.model)
-        parts = list(self.inputs.buckets(rows, tokens_per_batch(device)))
-        vectors = []
-        for piece in parts:
+
+        def encode(piece: NDArray[np.int64]) -> Tensor:
             with autocast(device):
-                vectors.append(self.model.items(*self.inputs.batch(rows[piece], device)).float())
-        order = torch.from_numpy(np.argsort(np.concatenate(parts))).to(device)
-        return torch.cat(vectors)[order]
+                return self.model.items(*self.inputs.batch(piece, device)).float()
+
+        return in_buckets(self.model, self.inputs, rows, encode)
 
     def catalogue(self) -> NDArray[np.float32]:
         """The path that serving takes."""
-        return encode_items(self.model, self.inputs)
+        return encode_items(self.model, self.inputs, self.progress)
+
+
+def in_buckets(
+    model: TransRec,
+    inputs: Inputs,
+    rows: NDArray[np.int64],
+    encode: Callable[[NDArray[np.int64]], Tensor],
+    progress: Progress | None = None,
+) -> Tensor:
+    """Rows (n,), encoded in buckets of the inputs -> (n, ...) in the rows' order."""
+    parts, found, done = [], [], 0
+    for positions in inputs.buckets(rows, tokens_per_batch(device_of(model)), model.prompt_tokens):
+        parts.append(positions)
+        found.append(encode(rows[positions]))
+        done += len(positions)
+        if progress:
+            progress(done, len(rows))
+    order = torch.from_numpy(np.argsort(np.concatenate(parts)))
+    return torch.cat(found)[order.to(found[0].device)]
 
 
 class PooledTower:
@@ -58,26 +78,25 @@ class PooledTower:
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
         """One gather and one product."""
-        return self.model.project(self.pooled[torch.from_numpy(rows).to(self.pooled.device)])
+        with autocast(self.pooled.device):  # as where everything is encoded
+            return self.model.project(self.pooled[torch.from_numpy(rows).to(self.pooled.device)]).float()
 
     @torch.inference_mode()
     def catalogue(self) -> NDArray[np.float32]:
         """All rows at once: N x 384 floats."""
-        return self.model.project(self.pooled).cpu().numpy()
+        return self(np.arange(len(self.pooled))).cpu().numpy()
 
 
 @torch.inference_mode()
 def pooled_states(model: TransRec, inputs: Inputs, progress: Progress | None = None) -> Tensor:
     """(N, D) float32 pooled encoder output of every content."""
-    device, done = device_of(model), 0
-    out = torch.empty(len(inputs), model.width, device=device)
-    for rows in inputs.buckets(np.arange(len(inputs)), tokens_per_batch(device)):
+    device = device_of(model)
+
+    def encode(rows: NDArray[np.int64]) -> Tensor:
         with autocast(device):
-            out[torch.from_numpy(rows)] = model.item_encoder(*inputs.batch(rows, device)).float()
-        done += len(rows)
-        if progress:
-            progress(done, len(inputs))
-    return out.clone()
+            return model.item_encoder(*inputs.batch(rows, device)).float()  # type: ignore[no-any-return]
+
+    return in_buckets(model, inputs, np.arange(len(inputs)), encode, progress)
 
 
 @dataclass(frozen=True)
@@ -108,6 +127,11 @@ class LowerStates:
         return starts + np.arange(ends[-1])
 
 
+def can_cache(model: TransRec, inputs: Inputs) -> bool:
+    """Whether hidden states of every token fit into MAX_CACHE_BYTES, in bf16 if need be."""
+    return int(inputs.lengths.sum()) * model.width * 2 <= MAX_CACHE_BYTES
+
+
 @torch.inference_mode()
 def lower_states(
     model: TransRec, inputs: Inputs, first: int, progress: Progress | None = None
@@ -120,31 +144,31 @@ def lower_states(
     for rows in inputs.buckets(np.arange(len(inputs)), tokens_per_batch(device)):
         with autocast(device):
             hidden = model.item_encoder.below(lowest, *inputs.batch(rows, device))
-        lengths = inputs.lengths[rows]
-        mask = torch.from_numpy(np.arange(hidden.size(1)) < lengths[:, None])
-        found.states[torch.from_numpy(found.flat(rows))] = hidden[mask.to(device)].to(dtype)
+        mask = torch.from_numpy(np.arange(hidden.size(1)) < inputs.lengths[rows][:, None])
+        found.states[torch.from_numpy(found.flat(rows)).to(device)] = hidden[mask.to(device)].to(dtype)
         done += len(rows)
         if progress:
             progress(done, len(inputs))
-    return LowerStates(first, found.states.clone(), inputs.lengths)  # a plain tensor: gradients may pass
+    return found
 
 
 class UpperTower:
     """The encoder from layer `first` up, over cached states of the frozen layers below."""
 
-    def __init__(self, model: TransRec, lower: LowerStates, inputs: Inputs) -> None:
-        self.model, self.lower, self.inputs = model, lower, inputs
+    def __init__(
+        self, model: TransRec, lower: LowerStates, inputs: Inputs, progress: Progress | None = None
+    ) -> None:
+        self.model, self.lower, self.inputs, self.progress = model, lower, inputs, progress
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
         """Encode in buckets, put back in order."""
-        parts = list(self.inputs.buckets(rows, tokens_per_batch(self.lower.states.device)))
-        vectors = [self._encode(rows[piece]) for piece in parts]
-        return torch.cat(vectors)[torch.from_numpy(np.argsort(np.concatenate(parts)))]
+        return in_buckets(self.model, self.inputs, rows, self._encode)
 
     @torch.inference_mode()
     def catalogue(self) -> NDArray[np.float32]:
         """All contents, through the layers that are trained only."""
-        return self(np.arange(len(self.inputs))).cpu().numpy()
+        everything = np.arange(len(self.inputs))
+        return in_buckets(self.model, self.inputs, everything, self._encode, self.progress).cpu().numpy()
 
     def _encode(self, rows: NDArray[np.int64]) -> Tensor:
         hidden, mask = self.lower.batch(rows)

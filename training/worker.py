@@ -32,6 +32,7 @@ from training.lease import OWNER, Cancelled, Lease, Stopped
 
 log = logging.getLogger(__name__)
 STOPPING = threading.Event()
+MAX_ATTEMPTS = 10  # a job that kills its workers must not keep them for ever
 
 
 @lru_cache(maxsize=1)
@@ -60,8 +61,12 @@ def run_job(job_id: str) -> None:
         job = jobs.claim(s, job_id, OWNER, settings.lease_seconds)
         if job is None:
             return
-        channel_id, asked = job.channel_id, dict(job.config)
+        channel_id, asked, attempts = job.channel_id, dict(job.config), job.attempts
     log.info("job %s: claimed by %s", job_id, OWNER)
+    if attempts > MAX_ATTEMPTS:
+        reason = f"Its worker ended {MAX_ATTEMPTS} times before it did; see the workers' logs. Ask for less."
+        _end(db, job_id, JobState.FAILED, reason)
+        return
     lease = Lease(db, job_id, settings.lease_seconds, STOPPING)
     with lease.held():
         try:

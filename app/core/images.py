@@ -90,7 +90,7 @@ def decode_rgb(data: bytes) -> Image.Image:
 
     Raises `Invalid` for one that cannot be decoded; bounds are the business of `check_image`.
     """
-    with _opened(data) as image:
+    with _opened(data) as image, _DECODERS:
         return _decoded(image)
 
 

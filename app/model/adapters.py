@@ -46,6 +46,10 @@ def check_fits(config: AdapterConfig, model: TransRec) -> None:
     if METHODS[config.method].modality not in (None, modality):
         possible = ", ".join(k for k, spec in METHODS.items() if spec.modality in (None, modality))
         raise Invalid(f"{config.method} does not exist for {modality} encoders. Use one of: {possible}.")
+    positions = getattr(item.encoder.config, "max_position_embeddings", 0)  # RoBERTa counts from 2
+    if config.method == "prompt" and (config.tokens or 0) + model.config.max_tokens + 2 > positions:
+        most = positions - model.config.max_tokens - 2
+        raise Invalid(f"The encoder has {positions} positions: tokens of a prompt are at most {most} here.")
     if config.placement == "after_norm" and modality != "text":
         raise Invalid("placement after_norm exists in text encoders only. Use serial or parallel.")
     if config.top_layers and config.top_layers > layers:

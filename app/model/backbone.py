@@ -120,9 +120,12 @@ def fresh(encoder: str, config: TransRecConfig, base: Path | None = None) -> tup
     return TransRec(model, config), make_reader(model, path, local, config)
 
 
-def fingerprint(model: TransRec) -> str:
-    """sha256 over the config and every tensor: names, shapes, bytes."""
-    digest = hashlib.sha256(json.dumps(model.config.as_dict(), sort_keys=True).encode())
+def fingerprint(model: TransRec, reader: Reader) -> str:
+    """sha256 over all that shapes a vector: config, reader, every tensor with its name and shape."""
+    encoder: Any = model.item_encoder.encoder.config
+    shaping = ("model_type", "hidden_act", "layer_norm_eps", "num_attention_heads")
+    facts = [model.config.as_dict(), {k: getattr(encoder, k) for k in shaping}, reader.facts()]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
@@ -143,8 +146,7 @@ def save_backbone(directory: Path, name: str, encoder: str, model: TransRec, bas
         if state:
             save_file({k: v.contiguous() for k, v in state.items()}, path)
     sidecar = {"format": 1, "name": name, "encoder": encoder, "config": model.config.as_dict()}
-    rebuilt, _ = _assemble(directory, sidecar)
-    sidecar["fingerprint"] = fingerprint(rebuilt)
+    sidecar["fingerprint"] = fingerprint(*_assemble(directory, sidecar))
     (directory / SIDECAR).write_text(json.dumps(sidecar, indent=2) + "\n")
     return str(sidecar["fingerprint"])
 
@@ -162,7 +164,7 @@ def load_backbone(name_or_path: str, device: torch.device | None = None) -> Back
         raise Invalid(f"No backbone at '{name_or_path}'. Name a directory or a shipped one: {known}.")
     sidecar = json.loads((directory / SIDECAR).read_text())
     model, reader = _assemble(directory, sidecar)
-    found = fingerprint(model)
+    found = fingerprint(model, reader)
     if found != sidecar["fingerprint"]:
         raise Invalid(
             f"The backbone in '{directory}' does not match its fingerprint: a file was changed, or "

@@ -62,7 +62,7 @@ def encode_items(model: TransRec, inputs: Inputs, progress: Progress | None = No
     device, rows = device_of(model), np.arange(len(inputs))
     out = np.empty((len(inputs), model.config.dim), dtype=np.float32)
     done = 0
-    for part in inputs.buckets(rows, tokens_per_batch(device)):
+    for part in inputs.buckets(rows, tokens_per_batch(device), model.prompt_tokens):
         with autocast(device):
             vectors = model.items(*inputs.batch(part, device))
         out[part] = vectors.float().cpu().numpy()

@@ -1,7 +1,9 @@
 """Item content -> tensors: texts tokenised once and batched by length, images decoded when needed."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -25,8 +27,13 @@ class Inputs(Protocol):
     def lengths(self) -> NDArray[np.int64]:
         """(N,) tokens of each content, as the encoder reads it."""
 
-    def buckets(self, rows: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
-        """Positions into `rows`, cut so that a batch has at most `max_tokens` tokens, padding included."""
+    def buckets(
+        self, rows: NDArray[np.int64], max_tokens: int, prompt: int = 0
+    ) -> Iterator[NDArray[np.int64]]:
+        """Positions into `rows`, cut so that a batch has at most `max_tokens` tokens, padding included.
+
+        `prompt` is how many learned tokens the model reads beside each content's own.
+        """
 
     def batch(self, rows: NDArray[np.int64], device: torch.device | None = None) -> tuple[Tensor, ...]:
         """Rows (n,) -> what `TransRec.items` takes."""
@@ -37,6 +44,9 @@ class Reader(Protocol):
 
     def __call__(self, contents: Sequence[Any]) -> Inputs:
         """N texts or N encoded images -> their inputs."""
+
+    def facts(self) -> dict[str, Any]:
+        """What it does to them, as plain JSON values: part of a backbone's fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,14 @@ class TokenTable:
         out[mask] = np.concatenate([self.ids[self.offsets[r] : self.offsets[r + 1]] for r in rows])
         return torch.from_numpy(out).to(device), torch.from_numpy(mask).to(device)
 
-    def buckets(self, rows: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
+    def buckets(
+        self, rows: NDArray[np.int64], max_tokens: int, prompt: int = 0
+    ) -> Iterator[NDArray[np.int64]]:
         """Positions into `rows`, sorted by length and cut so that a padded batch has <= max_tokens."""
         order = np.argsort(-self.lengths[rows], kind="stable")
         start = 0
         while start < len(order):
-            longest = int(self.lengths[rows[order[start]]])
+            longest = int(self.lengths[rows[order[start]]]) + prompt
             stop = start + max(1, max_tokens // longest)
             yield order[start:stop]
             start = stop
@@ -95,6 +107,11 @@ class TextReader:
         """Tokenise."""
         return tokenize(self.tokenizer, contents, self.max_tokens)
 
+    def facts(self) -> dict[str, Any]:
+        """The vocabulary: how a tokenizer is written to disk changes with its library, this does not."""
+        vocabulary = json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        return {"vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest()}
+
 
 @dataclass(frozen=True)
 class ImageReader:
@@ -109,6 +126,10 @@ class ImageReader:
     def __call__(self, contents: Sequence[bytes]) -> "ImageTable":
         """Nothing is decoded yet."""
         return ImageTable(contents, self)
+
+    def facts(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -128,9 +149,11 @@ class ImageTable:
         tokens = (height // self.reader.patch) * (width // self.reader.patch) + 1
         return np.full(len(self.images), tokens, dtype=np.int64)
 
-    def buckets(self, rows: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
+    def buckets(
+        self, rows: NDArray[np.int64], max_tokens: int, prompt: int = 0
+    ) -> Iterator[NDArray[np.int64]]:
         """Positions into `rows`, in order."""
-        size = max(1, max_tokens // int(self.lengths[0])) if len(rows) else 1
+        size = max(1, max_tokens // (int(self.lengths[0]) + prompt)) if len(rows) else 1
         for start in range(0, len(rows), size):
             yield np.arange(start, min(start + size, len(rows)))
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from app.model.families import Part
+from app.model.methods import k_heads
 from app.model.transrec import Block, TransRecConfig
 
 BLOCKS = 2
-_HEAD = 32  # width of a head, where the bottleneck has room for more than two
 
 
 class KAdapter(nn.Module):
@@ -21,8 +21,7 @@ class KAdapter(nn.Module):
 
     def __init__(self, width: int, bottleneck: int) -> None:
         super().__init__()
-        heads = max(2, bottleneck // _HEAD)
-        inside = TransRecConfig(dim=bottleneck, heads=heads, dropout=0.0)
+        inside = TransRecConfig(dim=bottleneck, heads=k_heads(bottleneck), dropout=0.0)
         self.down = nn.Linear(width, bottleneck)
         self.blocks = nn.ModuleList(Block(inside) for _ in range(BLOCKS))
         self.up = nn.Linear(bottleneck, width)

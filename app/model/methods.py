@@ -138,10 +138,12 @@ class AdapterConfig(BaseModel):
     def _possible(self) -> Self:
         if self.placement == "after_norm" and self.encoders != "item":
             raise ValueError("placement after_norm exists in text item encoders only: add encoders=item")
-        if self.method == "compacter" and any(
-            k % PHM_DIM for k in (self.bottleneck, self.user_bottleneck) if k
-        ):
+        widths = [k for k, e in ((self.bottleneck, "item"), (self.user_bottleneck, "user")) if self.adapts(e)]
+        if self.method == "compacter" and any(k % PHM_DIM for k in widths if k):
             raise ValueError(f"compacter needs bottlenecks that {PHM_DIM} divides")
+        for k in widths if self.method == "k_adapter" else ():
+            if k and k % k_heads(k):
+                raise ValueError(f"k_adapter needs even bottlenecks, above 95 multiples of 32; {k} is not")
         return self
 
     @property
@@ -158,6 +160,11 @@ class AdapterConfig(BaseModel):
 
 PHM_DIM = 4
 """Compacter's hypercomplex dimension n, as in the paper."""
+
+
+def k_heads(bottleneck: int) -> int:
+    """Attention heads inside a K-Adapter: 32 wide where there is room for three, else two."""
+    return max(2, bottleneck // 32)
 
 
 def published(method: str, **knobs: Any) -> AdapterConfig:
@@ -181,7 +188,7 @@ def asked_for(method: str, knobs: Mapping[str, Any], popularity_prior: bool = Fa
 
 
 def _check_knob(method: str, spec: MethodSpec, knob: str, value: Any) -> None:
-    if knob in ("bottleneck", "user_bottleneck") and value == 0 and "encoders" in spec.knobs:
+    if knob in ("bottleneck", "user_bottleneck") and value == 0 and knob in spec.knobs:
         other = "user" if knob == "bottleneck" else "item"
         raise ValueError(f"{knob} is at least 1; to leave that encoder as it is, set encoders to {other}")
     if knob not in spec.knobs:
@@ -192,4 +199,5 @@ def _check_knob(method: str, spec: MethodSpec, knob: str, value: Any) -> None:
         )
     if knob in spec.fixed and value != spec.knobs[knob]:
         fitting = [name for name, other in METHODS.items() if other.knobs.get(knob) == value]
-        raise ValueError(f"{method} has {knob}={spec.knobs[knob]}. For {value} use: {', '.join(fitting)}")
+        for_that = f" For {value} use: {', '.join(fitting)}" if fitting else ""
+        raise ValueError(f"{method} has {knob}={spec.knobs[knob]}.{for_that}")

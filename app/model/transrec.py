@@ -212,6 +212,11 @@ class TransRec(nn.Module):
         """D, the item encoder's hidden size."""
         return int(self.item_encoder.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Learned tokens that the item encoder reads beside each content's own."""
+        return len(self.adapter["item/prompt"]) if "item/prompt" in self.adapter else 0
+
     def project(self, pooled: Tensor) -> Tensor:
         """DTL, eq. 2: (N, D) -> (N, d)."""
         projected: Tensor = self.dtl(pooled)

@@ -25,7 +25,7 @@ from app.store.db import Database
 from app.store.tables import Adapter, Channel
 
 log = logging.getLogger(__name__)
-ENCODE_CHUNK = 4096  # contents in memory at once
+ENCODE_CHUNK = {"text": 4096, "image": 64}  # contents in memory at once: an image may have megabytes
 
 
 @dataclass(frozen=True)
@@ -144,26 +144,32 @@ def _vectors(
         else:
             missing.append(row)
     item_of = np.unique(names.of_item, return_index=True)[1]  # (U,) one item that has this content
-    for start in range(0, len(missing), ENCODE_CHUNK):  # images come from the database, so not all at once
+    size = ENCODE_CHUNK[source.channel.modality]
+    for start in range(0, len(missing), size):
 
         def note(done: int, _: int, before: int = start) -> None:
             if progress:
                 progress(before + done, len(missing))
 
-        chunk = missing[start : start + ENCODE_CHUNK]
-        contents = _contents(db, source, [source.items[item_of[row]] for row in chunk])
+        chunk = missing[start : start + size]
+        contents = _contents(db, source, [int(item_of[row]) for row in chunk])
         out[chunk] = encode_items(model, backbone.inputs(contents), note)
     return out, len(missing)
 
 
-def _contents(db: Database, source: Source, items: Sequence[ItemRow]) -> list[str] | list[bytes]:
+def _contents(db: Database, source: Source, rows: Sequence[int]) -> list[str] | list[bytes]:
+    """What the items in these rows are made of; raises `Unavailable` if it is not what was read before."""
+    items = [source.items[row] for row in rows]
     if source.channel.modality == "text":
         return [item.text for item in items]
     with db.read() as s:
         found = images.load_images(s, source.channel.id, [item.item_id for item in items])
-    if len(found) < len({item.item_id for item in items}):
-        raise Unavailable("Images were deleted while the release was built; it is built again.")
-    return [found[item.item_id] for item in items]
+    contents = [found.get(item.item_id, b"") for item in items]
+    # Read in a later transaction than their names: an image that was replaced in between must not be kept
+    # under the old one's name, which other items may share.
+    if any(content_digest(c) != source.names[row] for c, row in zip(contents, rows, strict=True)):
+        raise Unavailable("Images were changed while the release was built; it is built again.")
+    return contents
 
 
 def _assemble(

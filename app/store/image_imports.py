@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from sqlalchemy.orm import Session
 
-from app.core.errors import Invalid
-from app.core.images import check_image, image_info
+from app.core.errors import Invalid, TooLarge
+from app.core.images import ImageInfo, check_image, image_info
 from app.store.catalog import item_ids
 from app.store.db import Database
 from app.store.formats import Format, unpack_limit
@@ -20,6 +20,9 @@ from app.store.zips import read_zip
 
 SUFFIXES = ("jpg", "jpeg", "png", "webp")
 _BATCH_BYTES = 8 * 1024**2  # of images that are written at once
+# Flat images are tiny files, and decoding costs by the pixel: what an archive may have decoded in all.
+_FREE_PIXELS = 10**9
+_PIXELS_A_BYTE = 100  # photographs have 3 to 10
 _MAX_SHOWN = 160  # characters of a name in a reason
 
 
@@ -53,10 +56,10 @@ def check_images(db: Database, channel_id: str, archive: Archive) -> Iterator[tu
         require_images(s, channel_id)
         known = item_ids(s, channel_id)
     seen: dict[str, int] = {}
-    number = 0
+    number, pixels = 0, _Budget(max(_FREE_PIXELS, archive.path.stat().st_size * _PIXELS_A_BYTE))
     for member in archive.members():
         number = member.number
-        yield number, _problem(archive, member, known, seen)
+        yield number, _problem(archive, member, known, seen, pixels)
     if not number:
         raise Invalid("The archive is empty. Send at least one image.")
 
@@ -93,17 +96,32 @@ def item_of(name: str) -> str:
         raise BadRow("the name is not URL-quoted UTF-8") from error
 
 
-def _problem(archive: Archive, member: Member, known: Set[str], seen: dict[str, int]) -> str | None:
+def _problem(
+    archive: Archive, member: Member, known: Set[str], seen: dict[str, int], pixels: "_Budget"
+) -> str | None:
     try:
         item_id = item_of(member.name)
     except BadRow as error:
         return f"{_shown(member.name)}: {error}"
-    reason = _reason(archive, member, item_id, known, seen)
+    reason = _reason(archive, member, item_id, known, seen, pixels)
     return f"{_shown(item_id)}: {reason}" if reason else None
 
 
+class _Budget:
+    """Pixels that an archive may still have decoded."""
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels, self.left = pixels, pixels
+
+    def spend(self, info: ImageInfo) -> None:
+        """Count an image; raises `TooLarge` beyond the budget."""
+        self.left -= info.width * info.height
+        if self.left < 0:
+            raise TooLarge(f"The archive's images have more than {self.pixels} pixels in all. Split it.")
+
+
 def _reason(
-    archive: Archive, member: Member, item_id: str, known: Set[str], seen: dict[str, int]
+    archive: Archive, member: Member, item_id: str, known: Set[str], seen: dict[str, int], pixels: _Budget
 ) -> str | None:
     if item_id not in known:
         return "the item is not in the catalogue: upload it first"
@@ -113,6 +131,7 @@ def _reason(
     if isinstance(member.content, str):
         return member.content
     try:
+        pixels.spend(image_info(member.content))
         check_image(member.content, archive.max_image_bytes, archive.max_image_pixels)
     except Invalid as error:
         return error.message

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from app.core.config import get_settings
-from app.core.errors import LeaseLost
+from app.core.errors import Invalid, LeaseLost
 from app.core.images import image_info
-from app.model.backbone import Backbone
+from app.model.backbone import Backbone, load_backbone
 from app.model.checkpoint import adapter_from_bytes
 from app.model.snapshot import content_digest, snapshot_from_bytes
 from app.store import channels, images, jobs, registry, releases, tenants, vectors
@@ -29,6 +30,8 @@ from tests.fakes import build_backbone, picture
 from tests.training.conftest import chains
 from training import lease, worker
 from training.baselines import BASELINES
+from training.fit import FitState
+from training.job import read_corpus
 from training.lease import Lease
 
 FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8, "checkpoint_seconds": 0}
@@ -285,3 +288,46 @@ def test_a_checkpoint_of_another_version_of_the_code_starts_over(
             s, job_id, owner=lease.OWNER, step=1, state={"epoch": 3, "best": 0.5}, tensors=b"?"
         )
     assert lease.JobCheckpoints(db, job_id).load() is None
+
+
+def test_a_job_that_keeps_killing_its_workers_ends(
+    environment: Database, backbone: Backbone, tmp_path: Path
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG)
+    with db.session() as s:
+        s.get_one(TrainingJob, job_id).attempts = worker.MAX_ATTEMPTS
+    worker.sweep()
+    job = row(db, channel_id, job_id)
+    assert job.state == JobState.FAILED
+    assert "ended 10 times" in str(job.error)
+
+
+def test_a_checkpoint_too_large_for_a_row_is_not_written(
+    environment: Database, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG)
+    with db.session() as s:
+        jobs.claim(s, job_id, lease.OWNER, 60)
+    checkpoints = lease.JobCheckpoints(db, job_id)
+    monkeypatch.setattr(lease, "MAX_CHECKPOINT_BYTES", 15)
+    checkpoints.save(FitState(), {"w": torch.zeros(4)})
+    assert checkpoints.load() is None
+    monkeypatch.setattr(lease, "MAX_CHECKPOINT_BYTES", 16)
+    checkpoints.save(FitState(), {"w": torch.zeros(4)})
+    assert checkpoints.load() is not None
+
+
+def test_more_images_than_a_worker_can_hold_are_refused(
+    environment: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_backbone(tmp_path / "vit", "vit")
+    pictures = load_backbone(str(tmp_path / "vit"))
+    db, channel_id = environment, fill(environment, pictures, tmp_path)
+    with db.session() as s:
+        data = picture(1)
+        images.put_image(s, channel_id, ImageRow("i01", image_info(data), data))
+    monkeypatch.setattr("training.job.MAX_IMAGES_BYTES", len(data) - 1)
+    with pytest.raises(Invalid, match="Send smaller images"):
+        read_corpus(db, channel_id, pictures)

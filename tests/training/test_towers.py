@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,17 @@ from app.model.backbone import load_backbone
 from app.model.encode import encode_items
 from app.model.methods import AdapterConfig
 from tests.fakes import adapter_weights, build_backbone, picture
-from training.finetune import Subject
+from training.finetune import Subject, TrainingConfig, finetune
 from training.towers import ContentTower, PooledTower, Tower, UpperTower, lower_states, pooled_states
 
 TOP = [{"method": "houlsby"}, {"method": "k_adapter", "bottleneck": 8}, {"method": "lora"}, {"method": "fta"}]
+COUNTED: list[dict[str, object]] = [
+    {"method": "fta", "top_layers": 1},
+    {"method": "fta", "top_layers": 2},  # all there are: nothing is cached
+    {"method": "houlsby", "encoders": "user"},
+    {"method": "compacter", "encoders": "user"},
+    {"method": "houlsby", "bottleneck": 8},
+]
 
 
 def test_every_tower_gives_the_vectors_that_serving_encodes(on: Subject) -> None:
@@ -59,3 +67,36 @@ def test_cached_lower_layers_change_neither_vectors_nor_gradients(
     assert len(found[0]) > 2
     for whole, cached in zip(*found, strict=True):
         torch.testing.assert_close(whole, cached, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", COUNTED, ids=str)
+def test_whatever_is_cached_all_that_is_counted_is_trained(on: Subject, config: dict[str, object]) -> None:
+    untrained = adapters.extract(adapters.attach(on.backbone.model, AdapterConfig.model_validate(config)))
+    asked = TrainingConfig.model_validate(
+        {"adapter": config, "fit": {"max_epochs": 3, "batch_users": 16, "patience": 3}, "warmup_epochs": 0}
+    )
+    trained = finetune(on, asked)
+    assert trained.weights.keys() == untrained.keys()
+    idle = {k for k, v in trained.weights.items() if v.equal(untrained[k]) and not k.endswith("down.weight")}
+    assert {k for k in idle if k != adapters.PRIOR} == set()
+
+
+def test_a_cache_too_large_is_not_made(on: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = {"max_epochs": 1, "batch_users": 16}
+    asked = TrainingConfig.model_validate({"adapter": {"top_layers": 1}, "fit": fit, "warmup_epochs": 0})
+    cached = finetune(replace(on), asked)
+    monkeypatch.setattr("training.towers.MAX_CACHE_BYTES", 0)
+    monkeypatch.setattr("training.finetune.lower_states", None)  # it would be called
+    whole = finetune(replace(on, _lower={}), asked)
+    for name, weight in whole.weights.items():
+        torch.testing.assert_close(weight, cached.weights[name], rtol=0.1, atol=0.02)
+
+
+def test_states_kept_in_half_the_bytes_are_near(on: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = on.backbone.model
+    whole = lower_states(model, on.inputs, 1)
+    monkeypatch.setattr("training.towers.CACHE_BYTES", 0)
+    half = lower_states(model, on.inputs, 1)
+    assert (whole.states.dtype, half.states.dtype) == (torch.float32, torch.bfloat16)
+    found = [UpperTower(model, lower, on.inputs).catalogue() for lower in (whole, half)]
+    assert np.linalg.norm(found[0] - found[1]) < 0.01 * np.linalg.norm(found[0])

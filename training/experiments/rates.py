@@ -3,26 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from app.core.errors import Invalid
+from app.model.methods import METHODS
 from training.experiments.spec import Modality
+from training.finetune import METHOD_RATES
 
 Rates = Mapping[Modality, Mapping[str, float]]
 
 # Adapters on small encoders take 1e-3 well; the paper's own rates for bert-base and vit-base are lower.
-TEXT: Mapping[str, float] = {
-    "fta": 1e-4,
-    "ftn": 1e-4,
-    "idrec": 1e-3,
-    "houlsby": 1e-3,
-    "pfeiffer": 1e-3,
-    "ffn": 1e-3,
-    "mha++": 1e-3,
-    "ffn++": 1e-3,
-    "compacter": 3e-3,
-    "k_adapter": 5e-4,
-    "prompt": 1e-3,
-    "vpt": 1e-3,
-    "layer_norm": 1e-3,
-}
+COMMON = 1e-3
+TEXT: Mapping[str, float] = {m: METHOD_RATES.get(m, COMMON) for m in ("idrec", *METHODS)}
 RATES: Rates = {"text": TEXT, "image": TEXT}
 
 ROBUSTNESS = (1e-5, 1e-4, 1e-3)  # figure 3b

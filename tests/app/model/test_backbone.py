@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from app.core.errors import Invalid
 from app.model.backbone import SHIPPED, SIDECAR, Backbone, fingerprint, load_backbone
+from tests.fakes import build_backbone
 
 
 def test_it_is_frozen_and_has_no_pooler(backbone: Backbone) -> None:
@@ -18,7 +19,7 @@ def test_it_is_frozen_and_has_no_pooler(backbone: Backbone) -> None:
 
 def test_the_same_folder_gives_the_same_fingerprint(backbone: Backbone, backbone_folder: Path) -> None:
     again = load_backbone(str(backbone_folder))
-    assert again.fingerprint == backbone.fingerprint == fingerprint(again.model)
+    assert again.fingerprint == backbone.fingerprint == fingerprint(again.model, again.reader)
 
 
 def test_a_changed_weight_is_found(backbone_folder: Path, tmp_path: Path) -> None:
@@ -36,6 +37,14 @@ def test_a_changed_config_is_found(backbone_folder: Path, tmp_path: Path) -> Non
     (copy / SIDECAR).write_text(json.dumps(sidecar))
     with pytest.raises(Invalid, match="does not match its fingerprint"):
         load_backbone(str(copy))
+
+
+def test_changed_preparation_of_pixels_is_found(tmp_path: Path) -> None:
+    build_backbone(tmp_path, "vit")
+    path = tmp_path / "encoder" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"image_mean": [0.4, 0.5, 0.5]}))
+    with pytest.raises(Invalid, match="does not match its fingerprint"):
+        load_backbone(str(tmp_path))
 
 
 def test_an_unknown_backbone_names_the_shipped_ones() -> None:

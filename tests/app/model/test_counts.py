@@ -67,6 +67,8 @@ def test_unknown_encoder_names_the_known_ones() -> None:
         ("houlsby", {"placement": "after_norm"}, "encoders=item"),
         ("houlsby", {"placement": "sideways"}, "'serial', 'parallel' or 'after_norm'"),
         ("compacter", {"bottleneck": 6}, "4 divides"),
+        ("k_adapter", {"bottleneck": 100}, "multiples of 32; 100 is not"),
+        ("k_adapter", {"user_bottleneck": 17}, "17 is not"),
         ("lora", {"rank": 0}, "greater than or equal to 1"),
         ("houlsby", {"colour": "red"}, "colour"),
     ],

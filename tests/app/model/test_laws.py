@@ -18,7 +18,7 @@ from app.model.methods import METHODS, AdapterConfig
 from app.model.transrec import TransRec
 from tests.fakes import adapter_weights, build_backbone, picture
 
-NARROW = {"bottleneck": 8, "user_bottleneck": 4}
+NARROW = {"bottleneck": 8, "user_bottleneck": 8}
 KNOBS: dict[str, list[dict[str, Any]]] = {
     "houlsby": [
         {},
@@ -189,7 +189,7 @@ def test_only_the_named_parameters_receive_gradients(load: Any, family: str, con
 
 def _may_be_idle(name: str) -> bool:
     """The prior acts in the ranking only; a key's bias moves all of a softmax alike."""
-    return name in (adapters.PRIOR, "item/emb/mask") or name.endswith("/key.bias")
+    return name == adapters.PRIOR or name.endswith("/key.bias")
 
 
 @every_method_on_every_family
@@ -235,6 +235,11 @@ def test_more_top_layers_than_there_are_is_refused() -> None:
     config = AdapterConfig(method="ftn", top_layers=3)
     with pytest.raises(Invalid, match="has 2 layers"):
         adapters.attach(backbone_of("bert").model, config)
+
+
+def test_a_prompt_longer_than_the_encoder_can_read_is_refused() -> None:
+    with pytest.raises(Invalid, match="128 positions: tokens of a prompt are at most 96 here"):
+        adapters.attach(backbone_of("roberta").model, AdapterConfig(method="prompt", tokens=97))
 
 
 @torch.no_grad()

@@ -168,6 +168,17 @@ def test_bounds_on_an_image(importer: Importer) -> None:
     assert importer.state() == (0, 0)
 
 
+def test_bounds_on_all_the_pixels_of_an_archive(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flat images are tiny files of any size: an archive has a budget of pixels, by its bytes."""
+    content = zipped({f"{item}.png": encoded(flag((400, 500)), "PNG") for item in ("a", "b")})
+    monkeypatch.setattr(image_imports, "_FREE_PIXELS", 399_999)
+    assert len(content) * 100 < 399_999
+    with pytest.raises(TooLarge, match="more than 399999 pixels in all"):
+        importer(content)
+    monkeypatch.setattr(image_imports, "_FREE_PIXELS", 400_000)
+    assert importer(content).inserted == 2
+
+
 def test_names_that_are_no_text(importer: Importer) -> None:
     with pytest.raises(ImportRejected) as caught:
         importer(tarred({"\udcff\udcfe.png": A}), Format.TAR)
