@@ -1,6 +1,6 @@
 """An image channel over HTTP: import, first answer, a training job, accuracy beside the baselines.
 
-python -m tests.benchmarks.images movietweetings_posters --data DIR --backbone var/vit [--users 2500] [--seconds 90]
+python -m tests.benchmarks.images movietweetings_posters --data DIR --backbone var/vit
 
 DIR is as for `training.sources.read_images`; the backbone is what `transrec backbone fetch-vit` makes.
 """
@@ -54,9 +54,8 @@ def load(api: Api, source: ImageSource, users: int) -> None:
     api("POST", "/v1/admin/tenants", json={"name": QUERY["tenant"]})
     api("POST", "/v1/admin/channels", params=QUERY, json={"name": "posters", "modality": "image"})
     send(api, "items", "csv", table(["item_id", "text"], source.titles.items()))
-    print(
-        f"| import of {len(source.items):,} images | {send(api, 'images', 'tar', archive(source.items)):.1f} s |"
-    )
+    seconds = send(api, "images", "tar", archive(source.items))
+    print(f"| import of {len(source.items):,} images | {seconds:.1f} s |")
     known = [(user, sequence) for user, sequence in source.sequences.items() if len(sequence) >= 5][:users]
     log = ((user, item, 10**6 + n) for user, sequence in known for n, item in enumerate(sequence))
     send(api, "interactions", "csv", table(["user_id", "item_id", "timestamp"], log))
@@ -76,8 +75,9 @@ def train(api: Api, seconds: float) -> dict[str, Any]:
     while job["state"] in ("PENDING", "RUNNING"):
         time.sleep(2)
         job = api("GET", f"{ADMIN}/training-jobs/{job['id']}", params=QUERY)
+    took = time.monotonic() - start
     print(
-        f"| training job, at most {seconds:g} s of steps a stage | {time.monotonic() - start:.0f} s, {job['state']} |"
+        f"| training job, at most {seconds:g} s of steps a stage | {took:.0f} s, {job['state']} |", flush=True
     )
     return dict(job)
 
