@@ -21,7 +21,7 @@ install: $(STAMP) ## Create .venv with everything pinned (about 2 minutes, once)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed. Install it and name it: make PYTHON=python3.11 ..." >&2; exit 1; }
-	@echo "Installing into .venv, once: about 2 GB on disk; about 2 minutes on a fast network."
+	@echo "Installing into .venv, once: about 2.5 GB on disk; about 2 minutes on a fast network."
 	@echo "[1/3] virtual environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 	  { echo "Python's venv module is missing. Install it (Debian: python3-venv)." >&2; exit 1; }
