@@ -35,8 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 2 minutes; ARGS=--help)
 	@$(BIN)/transrec demo $(ARGS)
 
-test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 6 minutes on 2 cores; ARGS="-k name")
-	@echo "Running all tests; about 6 minutes on two cores; the dots are progress."
+test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 5 minutes on 2 cores; ARGS="-k name")
+	@echo "Running all tests; about 5 minutes on two cores; the dots are progress."
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: install ## Lint, format, types, import order (about a minute)
