@@ -124,6 +124,14 @@ def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def image_backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """A tiny backbone for images, a ViT's."""
+    folder = tmp_path_factory.mktemp("image_backbone")
+    build_backbone(folder, "vit")
+    return load_backbone(str(folder))
+
+
+@pytest.fixture(scope="session")
 def backbone(backbone_folder: Path) -> Backbone:
     """The tiny backbone, loaded."""
     return load_backbone(str(backbone_folder))

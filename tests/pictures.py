@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import tarfile
 import zlib
 
 from PIL import Image
@@ -27,6 +28,17 @@ def encoded(image: Image.Image, format: str = "JPEG", **options: object) -> byte
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
+
+
+def tarred(files: dict[str, bytes]) -> bytes:
+    """A tar of these files."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return target.getvalue()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

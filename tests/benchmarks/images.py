@@ -10,13 +10,13 @@ import csv
 import io
 import os
 import secrets
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.pictures import tarred
 from training.demo import Api, free_port, service
 from training.sources import ImageSource, read_images
 
@@ -31,17 +31,6 @@ def table(header: list[str], rows: Iterable[Iterable[object]]) -> bytes:
     return out.getvalue().encode()
 
 
-def archive(images: dict[str, bytes]) -> bytes:
-    """A tar of the images, named by item."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for item, data in images.items():
-            member = tarfile.TarInfo(f"{item}.jpg")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return out.getvalue()
-
-
 def send(api: Api, kind: str, form: str, content: bytes) -> float:
     """Import a file; returns the seconds it took."""
     start = time.monotonic()
@@ -54,7 +43,7 @@ def load(api: Api, source: ImageSource, users: int) -> None:
     api("POST", "/v1/admin/tenants", json={"name": QUERY["tenant"]})
     api("POST", "/v1/admin/channels", params=QUERY, json={"name": "posters", "modality": "image"})
     send(api, "items", "csv", table(["item_id", "text"], source.titles.items()))
-    seconds = send(api, "images", "tar", archive(source.items))
+    seconds = send(api, "images", "tar", tarred({f"{item}.jpg": data for item, data in source.items.items()}))
     print(f"| import of {len(source.items):,} images | {seconds:.1f} s |")
     known = [(user, sequence) for user, sequence in source.sequences.items() if len(sequence) >= 5][:users]
     log = ((user, item, 10**6 + n) for user, sequence in known for n, item in enumerate(sequence))

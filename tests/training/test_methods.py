@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from app.model.backbone import Backbone, load_backbone
+from app.model.backbone import Backbone
 from app.model.methods import METHODS, AdapterConfig
-from tests.fakes import build_backbone, picture
+from tests.fakes import picture
 from tests.training.conftest import chains
 from training.dataset import build_corpus, make_batch
 from training.finetune import METHOD_RATES, Subject, TrainingConfig, finetune, subject
@@ -17,13 +17,6 @@ from training.fit import FitConfig, Run
 from training.towers import ContentTower
 
 NARROW = {"bottleneck": 8, "user_bottleneck": 8, "rank": 4, "tokens": 4}
-
-
-@pytest.fixture(scope="session")
-def image_backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    folder = tmp_path_factory.mktemp("vit")
-    build_backbone(folder, "vit")
-    return load_backbone(str(folder))
 
 
 @pytest.fixture(scope="session")

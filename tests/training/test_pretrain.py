@@ -1,6 +1,4 @@
 import gzip
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +6,7 @@ import pytest
 from app.core.errors import Invalid
 from app.model.backbone import load_backbone
 from tests.fakes import ENCODER, build_backbone, picture
+from tests.pictures import tarred
 from tests.training.conftest import chains
 from training.fit import FitConfig
 from training.pretrain import Recipe, pretrain, read_recipe
@@ -40,11 +39,8 @@ def test_a_recipe_gives_a_backbone_that_loads(backbone_folder: Path, tmp_path: P
 
 def test_a_recipe_on_images_finds_its_encoder_in_the_folder_it_writes(tmp_path: Path) -> None:
     write_source(tmp_path, "posters")
-    with tarfile.open(tmp_path / "posters.tar", "w") as tar:
-        for number in range(24):
-            member, data = tarfile.TarInfo(f"i{number:02d}.jpg"), picture(number)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
+    images = {f"i{number:02d}.jpg": picture(number) for number in range(24)}
+    (tmp_path / "posters.tar").write_bytes(tarred(images))
     out = tmp_path / "out"
     build_backbone(out, "vit_mae")
     fit = FitConfig(batch_users=32, max_epochs=1)

@@ -1,11 +1,11 @@
 import gzip
-import io
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from app.core.errors import Invalid
+from tests.pictures import tarred
 from tests.training.conftest import DATA, needs_data
 from training.sources import MAX_IMAGE_BYTES, read_images
 
@@ -14,11 +14,7 @@ USERS = {"u1": "tt2 tt.3 tt1", "u2": "tt.3"}
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
+    path.write_bytes(tarred(members))
 
 
 @pytest.fixture

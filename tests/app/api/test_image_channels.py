@@ -1,7 +1,5 @@
 """Image channels answer from their images: encoded, adapted, swapped."""
 
-import io
-import tarfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,20 +12,11 @@ from app.model.encode import encode_histories, encode_items, popularity_bias
 from app.model.methods import AdapterConfig
 from tests.app.api.conftest import Shop, is_problem, wait_for
 from tests.fakes import adapter_bytes, adapter_weights, picture
+from tests.pictures import tarred
 
 POSTERS, ADMIN = "/v1/channels/posters", "/v1/admin/channels/posters"
 VPT, HOULSBY = AdapterConfig(method="vpt", tokens=3), AdapterConfig(bottleneck=4, user_bottleneck=4)
 IDS = [f"p{n}" for n in range(12)]
-
-
-def tar_of(images: dict[str, bytes]) -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for name, image in images.items():
-            member = tarfile.TarInfo(f"{name}.png")
-            member.size = len(image)
-            archive.addfile(member, io.BytesIO(image))
-    return data.getvalue()
 
 
 def serving(shop: Shop) -> tuple[int, int, int]:
@@ -52,7 +41,7 @@ def cinema(shop: Shop) -> Shop:
     assert shop.operator.post("/v1/admin/channels", json={"name": "posters", "modality": "image"}).is_success
     items = "item_id,text\n" + "".join(f"{i},film {i}\n" for i in IDS)
     log = "user_id,item_id,timestamp\n" + "".join(f"u{n},p1,{n + 1}\n" for n in range(3))
-    images = tar_of({f"p{n}": picture(n) for n in range(1, 12)})
+    images = tarred({f"p{n}.png": picture(n) for n in range(1, 12)})
     for kind, form, content in (("items", "csv", items), ("interactions", "csv", log)):
         path = f"{POSTERS}/imports?kind={kind}&format={form}"
         assert shop.writer.post(path, content=content.encode()).status_code == 201

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from app.store.image_imports import item_of
 from app.store.imports import ImportReport, Kind, Limits, list_imports, run_import
 from app.store.rows import BadRow
 from app.store.tables import Channel
-from tests.pictures import encoded, flag, noise, png
+from tests.pictures import encoded, flag, noise, png, tarred
 
 A, B, C = (encoded(noise(seed), "PNG") for seed in (1, 2, 3))
 Files = dict[str, bytes]
@@ -29,16 +28,6 @@ def zipped(files: Files) -> bytes:
     with zipfile.ZipFile(target, "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)
-    return target.getvalue()
-
-
-def tarred(files: Files) -> bytes:
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
     return target.getvalue()
 
 

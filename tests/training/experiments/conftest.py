@@ -1,8 +1,6 @@
 """A study that nothing is read for, and tiny real data and encoders to run one on."""
 
 import gzip
-import io
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import build_backbone, picture
+from tests.pictures import tarred
 from training.experiments.command import Asked
 from training.experiments.rates import RATES
 from training.experiments.results import RunResult
@@ -82,13 +81,8 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _write(folder / "text", name)
     for name in ("posters", "covers"):
         _write(folder / "images", name)
-    with tarfile.open(folder / "images" / "all.tar", "w") as tar:
-        for number in range(ITEMS):
-            for name in ("posters", "covers"):
-                data = picture(number)
-                member = tarfile.TarInfo(f"{name}{number:02d}.jpg")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+    images = {f"{name}{n:02d}.jpg": picture(n) for n in range(ITEMS) for name in ("posters", "covers")}
+    (folder / "images" / "all.tar").write_bytes(tarred(images))
     return folder
 
 
