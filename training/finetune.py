@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from app.model.adapters import RULE, attach, extract, freeze_all_but, part
+from app.model.adapters import RULE, attach, extract, first_layer, freeze_all_but
 from app.model.backbone import Backbone
 from app.model.encode import Progress, encode_items
 from app.model.inputs import Inputs
@@ -133,8 +133,7 @@ def _tower(on: Subject, model: TransRec, config: AdapterConfig, on_encode: Progr
     """From content, or much cheaper from cached states of what stays frozen (bf16 where they are many)."""
     if not _item_encoder_part(model):
         return PooledTower(model, on.pooled(on_encode))
-    layers = len(part(on.backbone.model, "item").layers)
-    first = layers - (config.top_layers or layers)
+    first = first_layer(on.backbone.model, config)
     if not first or not can_cache(model, on.inputs):
         return ContentTower(model, on.inputs, on_encode)
     return UpperTower(model, on.lower(first, on_encode), on.inputs, on_encode)

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.core.errors import Invalid, NotFound
+from app.core.errors import Invalid
 from app.model import adapters
 from app.model.backbone import Backbone, Backbones
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
@@ -15,16 +16,18 @@ from app.model.methods import AdapterConfig
 from app.model.snapshot import content_digest, snapshot_to_bytes
 from app.model.transrec import TransRec
 from app.store import catalog, events, images, jobs, registry, releases, vectors
+from app.store.channels import channel_by_id
 from app.store.chunks import chunked
 from app.store.db import Database
 from app.store.jobs import JobState
-from app.store.tables import Adapter, Channel
+from app.store.tables import Adapter
 from training.dataset import Corpus, build_corpus
 from training.evaluate import Evaluation
 from training.finetune import Subject, Trained, TrainingConfig, finetune, subject
 from training.fit import StepReport
 from training.gate import Verdict, gate
 from training.lease import OWNER, JobCheckpoints, Lease
+from training.towers import PooledTower
 
 log = logging.getLogger(__name__)
 MAX_IMAGES_BYTES = 4 * 1024**3
@@ -52,7 +55,8 @@ def work_on(
 ) -> bool:
     """Train, measure, publish; returns whether the champion changed. Raises what `lease.check` raises."""
     _phase(lease, "reading data")
-    backbone = backbones.get(modality_of(db, channel_id))
+    with db.read() as s:
+        backbone = backbones.get(channel_by_id(s, channel_id).modality)
     on = subject(backbone, read_corpus(db, channel_id, backbone))
     _phase(lease, "training", users=len(on.corpus.windows), items=on.corpus.n_items)
     trained = finetune(
@@ -60,21 +64,12 @@ def work_on(
         config,
         lambda step: _on_step(lease, config, step),
         JobCheckpoints(db, lease.job_id),
-        lambda done, total: _on_encode(lease, done, total),
+        partial(_on_encode, lease),
     )
     _phase(lease, "evaluating")
     report = _measure(db, on, channel_id, trained, lease)
     lease.check()
     return _publish(db, on, channel_id, config, trained, report, lease)
-
-
-def modality_of(db: Database, channel_id: str) -> str:
-    """What the channel's items are made of; raises `NotFound` when it is gone."""
-    with db.read() as s:
-        channel = s.get(Channel, channel_id)
-    if channel is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
-    return channel.modality
 
 
 def read_corpus(db: Database, channel_id: str, backbone: Backbone) -> Corpus:
@@ -116,12 +111,9 @@ def champion_model(db: Database, backbone: Backbone, channel_id: str) -> TransRe
 
 
 def _measure(db: Database, on: Subject, channel_id: str, trained: Trained, lease: Lease) -> Report:
-    def note(done: int, total: int) -> None:
-        _on_encode(lease, done, total)
-
-    bare = on.backbone.model
+    note, bare = partial(_on_encode, lease), on.backbone.model
     champion = champion_model(db, on.backbone, channel_id)
-    bare_vectors = on.encode(bare, note)
+    bare_vectors = PooledTower(bare, on.pooled(note)).catalogue()  # the warm-up has run its encoder already
     champion_vectors = bare_vectors if champion is bare else on.encode(champion, note)
     validation = {
         "adapter": on.evaluate(trained.model, trained.vectors, "validation"),

@@ -56,6 +56,12 @@ def check_fits(config: AdapterConfig, model: TransRec) -> None:
         raise Invalid(f"top_layers is {config.top_layers}, but the item encoder has {layers} layers.")
 
 
+def first_layer(backbone: TransRec, config: AdapterConfig) -> int:
+    """The lowest layer of the item encoder that is adapted; what lies below runs as the backbone's."""
+    layers = len(part(backbone, "item").layers)
+    return layers - (config.top_layers or layers)
+
+
 def attach(model: TransRec, config: AdapterConfig) -> TransRec:
     """A model of its own with fresh adapters that *shares* every frozen tensor with the backbone `model`.
 
@@ -66,8 +72,7 @@ def attach(model: TransRec, config: AdapterConfig) -> TransRec:
     check_fits(config, model)
     shared = [*model.parameters(), *model.buffers()]
     mine = copy.deepcopy(model, {id(t): t for t in shared})
-    layers = len(part(model, "item").layers)
-    first = layers - (config.top_layers or layers)
+    first = first_layer(model, config)
     # Own copies first: inserting adapters moves modules to other paths.
     mine.adapter = {site.name: site.own() for site in sites(mine) if _is_tuned(site, config, first)}
     with torch.device(mine.dtl.weight.device):
@@ -77,13 +82,13 @@ def attach(model: TransRec, config: AdapterConfig) -> TransRec:
     return mine
 
 
-def _is_tuned(site: Site, config: AdapterConfig, first_layer: int) -> bool:
+def _is_tuned(site: Site, config: AdapterConfig, first: int) -> bool:
     """Whether a channel gets its own copy of this parameter of the backbone."""
     encoder = site.name.partition("/")[0]
     if encoder == DTL:
         return config.method == "fta" or bool(config.tune_dtl)
     # What lies below the top layers stays frozen, so that its output can be cached.
-    below = site.layer < first_layer if site.layer is not None else bool(first_layer) and "/emb/" in site.name
+    below = site.layer < first if site.layer is not None else bool(first) and "/emb/" in site.name
     if (encoder == "item" and below) or not config.adapts(encoder):
         return False
     if config.method in ("fta", "ftn"):
@@ -91,7 +96,7 @@ def _is_tuned(site: Site, config: AdapterConfig, first_layer: int) -> bool:
     return "/ln." in site.name and (config.method == "layer_norm" or bool(config.tune_layer_norm))
 
 
-def _insert(mine: TransRec, config: AdapterConfig, first_layer: int) -> dict[str, nn.Parameter]:
+def _insert(mine: TransRec, config: AdapterConfig, first: int) -> dict[str, nn.Parameter]:
     """Insert the method's modules; returns their parameters by site."""
     if config.method == "prompt":
         assert isinstance(mine.item_encoder, TextEncoder)  # noqa: S101 - `check_fits` has seen to it
@@ -102,24 +107,24 @@ def _insert(mine: TransRec, config: AdapterConfig, first_layer: int) -> dict[str
     named = {} if rule is None else {RULE: rule}
     for name in PARTS:
         if config.adapts(name):
-            named |= _insert_into(part(mine, name), config, first_layer if name == "item" else 0, rule)
+            named |= _insert_into(part(mine, name), config, first if name == "item" else 0, rule)
     return named
 
 
 def _insert_into(
-    where: Part, config: AdapterConfig, first_layer: int, rule: nn.Parameter | None
+    where: Part, config: AdapterConfig, first: int, rule: nn.Parameter | None
 ) -> dict[str, nn.Parameter]:
     k = (config.bottleneck if where.name == "item" else config.user_bottleneck) or 0
     if rule is not None:
         make = partial(Compacter, rule)
-        found = bottlenecks.insert(where, config, k, first_layer, make)
+        found = bottlenecks.insert(where, config, k, first, make)
         return {name: p for name, p in found.items() if p is not rule}
     if config.sublayers:
-        return bottlenecks.insert(where, config, k, first_layer, Bottleneck)
+        return bottlenecks.insert(where, config, k, first, Bottleneck)
     if config.method == "k_adapter":
-        return k_adapter.insert(where, k, first_layer)
+        return k_adapter.insert(where, k, first)
     if config.method == "lora":
-        return lora.insert(where, config.rank or 0, first_layer)
+        return lora.insert(where, config.rank or 0, first)
     return {}
 
 

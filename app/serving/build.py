@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.core.errors import Invalid, NotFound, Unavailable
+from app.core.errors import Invalid, Unavailable
 from app.model import adapters
 from app.model.backbone import Backbone, Backbones
 from app.model.checkpoint import adapter_from_bytes
@@ -21,6 +21,7 @@ from app.serving.index import FlatIndex
 from app.serving.release import ZERO_SHOT, Bundle, digest_of, validate
 from app.store import catalog, events, images, registry, releases, vectors
 from app.store.catalog import ItemRow
+from app.store.channels import channel_by_id
 from app.store.db import Database
 from app.store.tables import Adapter, Channel
 
@@ -75,9 +76,7 @@ def read_source(db: Database, channel_id: str, backbones: Backbones) -> Source:
     with db.read() as s:
         # The generation comes first: what changes while the rest is read raises it above the one
         # that the bundle will carry, so the next look builds again.
-        channel = s.get(Channel, channel_id)
-        if channel is None:
-            raise NotFound("The channel is gone. List the channels to see those there are.")
+        channel = channel_by_id(s, channel_id)
         fingerprint = backbones.get(channel.modality).fingerprint
         version = releases.champion(s, channel_id).version
         adapter = registry.get_adapter(s, channel_id, version, with_weights=True) if version else None

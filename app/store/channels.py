@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core.clock import now
-from app.core.errors import Conflict, Invalid
+from app.core.errors import Conflict, Invalid, NotFound
 from app.core.ids import new_id
 from app.core.names import NAME_PATTERN, Modality, is_name
 from app.store.db import insert_into
@@ -45,6 +45,14 @@ def create_channel(
     if channel is None:
         raise Conflict(f"There is a channel {name!r} already. Choose another name, or use that channel.")
     _point_at_backbone(s, channel.id, backbone_fingerprint)
+    return channel
+
+
+def channel_by_id(s: Session, channel_id: str) -> Channel:
+    """Return the channel; raises `NotFound` when it is gone."""
+    channel = s.get(Channel, channel_id)
+    if channel is None:
+        raise NotFound("The channel is gone. List the channels to see those there are.")
     return channel
 
 
