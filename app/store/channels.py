@@ -77,8 +77,14 @@ def list_channels(s: Session, tenant_id: str) -> Sequence[Channel]:
 
 
 def bump_generation(s: Session, channel_id: str) -> None:
-    """Tell every server process that the channel's catalogue, interactions or champion changed."""
+    """Tell every server process that the channel's champion moved; for data see `app.store.revisions`."""
     s.execute(update(Channel).where(Channel.id == channel_id).values(generation=Channel.generation + 1))
+
+
+def counters(s: Session) -> dict[str, tuple[int, int]]:
+    """Return the generation and the events_revision of every channel of every tenant, by channel id."""
+    rows = s.execute(select(Channel.id, Channel.generation, Channel.events_revision))
+    return {channel_id: (generation, events) for channel_id, generation, events in rows}
 
 
 def generations(s: Session) -> dict[str, int]:

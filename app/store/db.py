@@ -23,7 +23,8 @@ _MIGRATION_LOCK = 7_418_150_301  # any fixed number: the key of PostgreSQL's adv
 _READ_ONLY = "transrec_read_only"
 
 # SQLSTATE classes: 08 connection, 40 deadlock or serialisation, 53 out of resources, 57 shutdown.
-_TRANSIENT_STATES = ("08", "40", "53", "57")
+# 55P03: a lock was waited for too long.
+_TRANSIENT_STATES = ("08", "40", "53", "57", "55P03")
 _TRANSIENT_SQLITE = ("database is locked", "unable to open database file", "disk i/o error")
 
 
@@ -37,7 +38,10 @@ class Database:
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True)
-        self._read_engine = self.engine.execution_options(**{_READ_ONLY: True})
+        # One snapshot a transaction, as on SQLite: what several statements read fits together.
+        self._read_engine = self.engine.execution_options(
+            **({_READ_ONLY: True} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"})
+        )
 
     def session(self) -> AbstractContextManager[Session]:
         """Open a write session: committed at the end, rolled back on an error.
@@ -47,7 +51,7 @@ class Database:
         return _session(self.engine, commit=True)
 
     def read(self) -> AbstractContextManager[Session]:
-        """Open a session that only reads and never waits for writers; raises `Unavailable`."""
+        """Open a session that only reads, one snapshot, and never waits for writers; raises `Unavailable`."""
         return _session(self._read_engine, commit=False)
 
     def migrate(self) -> None:

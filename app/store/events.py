@@ -1,15 +1,18 @@
 """Interactions: which user met which item, when."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.store import revisions
 from app.store.chunks import chunked
 from app.store.db import insert_into
 from app.store.tables import Interaction
 
 _CHUNK = 10_000
+_IDS = 500  # in one IN (...): below every database's limit of parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,8 @@ class InteractionRow:
     timestamp: int
 
 
-def append_interactions(s: Session, channel_id: str, rows: list[InteractionRow]) -> int:
-    """Add interactions, but none twice; returns how many were new.
+def append_interactions(s: Session, channel_id: str, rows: Iterable[InteractionRow]) -> int:
+    """Add interactions, but none twice; returns how many were new, and raises `events_revision` if any was.
 
     It does not check that the items are in the catalogue: see `app.store.catalog.get_items`.
     """
@@ -35,6 +38,8 @@ def append_interactions(s: Session, channel_id: str, rows: list[InteractionRow])
     for chunk in chunked(rows, _CHUNK):
         new = s.scalars(statement, [asdict(row) | {"channel_id": channel_id} for row in chunk])
         inserted += len(new.all())
+    if inserted:
+        revisions.raise_events(s, channel_id)
     return inserted
 
 
@@ -47,6 +52,14 @@ def history(s: Session, channel_id: str, user_id: str, limit: int | None = None)
         .limit(limit)
     )
     return list(reversed(s.scalars(query).all()))
+
+
+def some_histories(s: Session, channel_id: str, users: int, limit: int) -> list[list[str]]:
+    """Return the newest `limit` item ids, oldest first, of `users` users at most: a sample for measuring."""
+    ids = s.scalars(
+        select(Interaction.user_id).where(Interaction.channel_id == channel_id).distinct().limit(users)
+    )
+    return [history(s, channel_id, user_id, limit) for user_id in ids.all()]
 
 
 def sequences(s: Session, channel_id: str) -> dict[str, list[str]]:
@@ -62,14 +75,19 @@ def sequences(s: Session, channel_id: str) -> dict[str, list[str]]:
     return users
 
 
-def popularity(s: Session, channel_id: str) -> dict[str, int]:
-    """Return the number of interactions of each item that has any, by item id."""
+def popularity(s: Session, channel_id: str, ids: Sequence[str] | None = None) -> dict[str, int]:
+    """Return the number of interactions by item id, of each item that has any or of those of `ids`."""
     query = (
         select(Interaction.item_id, func.count())
         .where(Interaction.channel_id == channel_id)
         .group_by(Interaction.item_id)
     )
-    return dict(s.execute(query).all())
+    if ids is None:
+        return dict(s.execute(query).all())
+    counts: dict[str, int] = {}
+    for chunk in chunked(ids, _IDS):
+        counts |= dict(s.execute(query.where(Interaction.item_id.in_(chunk))).all())
+    return counts
 
 
 def count_interactions(s: Session, channel_id: str) -> int:

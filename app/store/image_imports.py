@@ -5,21 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from sqlalchemy.orm import Session
-
 from app.core.errors import Invalid, TooLarge
 from app.core.images import ImageInfo, check_image, image_info
 from app.store.catalog import item_ids
 from app.store.db import Database
 from app.store.formats import Format, unpack_limit
-from app.store.images import ImageRow, require_images, upsert_images
+from app.store.images import ImageRow, require_images
 from app.store.members import Member
 from app.store.rows import BadRow
 from app.store.tars import read_tar
 from app.store.zips import read_zip
 
 SUFFIXES = ("jpg", "jpeg", "png", "webp")
-_BATCH_BYTES = 8 * 1024**2  # of images that are written at once
 # Flat images are tiny files, and decoding costs by the pixel: what an archive may have decoded in all.
 _FREE_PIXELS = 10**9
 _PIXELS_A_BYTE = 100  # photographs have 3 to 10
@@ -64,19 +61,12 @@ def check_images(db: Database, channel_id: str, archive: Archive) -> Iterator[tu
         raise Invalid("The archive is empty. Send at least one image.")
 
 
-def store_images(s: Session, channel_id: str, archive: Archive) -> Iterator[tuple[int, int, int]]:
-    """Store the images of a checked archive; yields (inserted, updated, unchanged) of each batch."""
-    batch: list[ImageRow] = []
-    size = 0
+def read_images(archive: Archive) -> Iterator[ImageRow]:
+    """Yield the images of a checked archive."""
     for member in archive.members():
         if isinstance(member.content, str):
             raise Invalid(f"Member {member.number} cannot be read any more. Send the archive again.")
-        batch.append(ImageRow(item_of(member.name), image_info(member.content), member.content))
-        size += len(member.content)
-        if size >= _BATCH_BYTES:
-            yield upsert_images(s, channel_id, batch)
-            batch, size = [], 0
-    yield upsert_images(s, channel_id, batch)
+        yield ImageRow(item_of(member.name), image_info(member.content), member.content)
 
 
 def item_of(name: str) -> str:

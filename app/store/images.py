@@ -1,6 +1,6 @@
 """The images of a channel's items, encoded as they were sent; check them first (`app.core.images`)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, func, select
@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session, undefer
 
 from app.core.errors import Invalid, NotFound
 from app.core.images import ImageInfo
-from app.store.catalog import get_items
-from app.store.channels import bump_generation
+from app.store import revisions
+from app.store.catalog import touch_items
 from app.store.chunks import chunked
 from app.store.db import insert_into
 from app.store.tables import Channel, ItemImage
 
 _CHUNK = 500  # ids in one IN (...): below every database's limit of parameters
+_BATCH_BYTES = 8 * 1024**2  # of images that are written at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,37 @@ def require_images(s: Session, channel_id: str) -> None:
         )
 
 
-def upsert_images(s: Session, channel_id: str, rows: Sequence[ImageRow]) -> tuple[int, int, int]:
+def upsert_images(s: Session, channel_id: str, rows: Iterable[ImageRow]) -> tuple[int, int, int]:
     """Insert new images and replace changed ones; returns how many were (inserted, updated, unchanged).
 
-    Every item must be in the catalogue and come once. It writes all rows at once: give it few.
+    Every item must come once; one that is not in the catalogue raises `NotFound`. Any change raises the
+    channel's `items_revision`, once. However many images come, few are in memory at a time.
     """
-    stored = image_refs(s, channel_id, [row.item_id for row in rows])
-    changed = [row for row in rows if stored.get(row.item_id) != row.info.sha256]
-    _write(s, channel_id, changed)
-    new = sum(row.item_id not in stored for row in changed)
-    return new, len(changed) - new, len(rows) - len(changed)
+    revision = revisions.next_items(s, channel_id)
+    inserted = updated = unchanged = 0
+    for batch in _batches(rows):
+        stored = image_refs(s, channel_id, [row.item_id for row in batch])
+        changed = [row for row in batch if stored.get(row.item_id) != row.info.sha256]
+        touch_items(s, channel_id, [row.item_id for row in changed], revision)
+        _write(s, channel_id, changed)
+        new = sum(row.item_id not in stored for row in changed)
+        inserted, updated = inserted + new, updated + len(changed) - new
+        unchanged += len(batch) - len(changed)
+    if inserted or updated:
+        revisions.raise_items(s, channel_id)
+    return inserted, updated, unchanged
+
+
+def _batches(rows: Iterable[ImageRow]) -> Iterator[list[ImageRow]]:
+    batch: list[ImageRow] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row.data)
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def _write(s: Session, channel_id: str, rows: Sequence[ImageRow]) -> None:
@@ -61,26 +83,23 @@ def _write(s: Session, channel_id: str, rows: Sequence[ImageRow]) -> None:
 
 
 def put_image(s: Session, channel_id: str, row: ImageRow) -> tuple[bool, bool]:
-    """Store one image and raise the channel's generation; returns whether it is (new, changed).
+    """Store one image; returns whether it is (new, changed). The same image again changes nothing.
 
-    The same image again changes nothing. Raises `Invalid` for a channel that reads texts and `NotFound`
-    for an item that is not in the catalogue.
+    Raises `Invalid` for a channel that reads texts and `NotFound` for an item that is not in the catalogue.
     """
     require_images(s, channel_id)
-    if row.item_id not in get_items(s, channel_id, [row.item_id]):
-        raise NotFound(f"There is no item {row.item_id[:80]!r} in the channel. Import it first.")
     inserted, updated, _ = upsert_images(s, channel_id, [row])
-    if inserted or updated:
-        bump_generation(s, channel_id)
     return bool(inserted), bool(inserted or updated)
 
 
 def delete_image(s: Session, channel_id: str, item_id: str) -> None:
-    """Delete an item's image and raise the channel's generation; raises `NotFound` if there is none."""
+    """Delete an item's image and raise the channel's `items_revision`; raises `NotFound` if there is none."""
+    revision = revisions.next_items(s, channel_id)
     statement = delete(ItemImage).where(ItemImage.channel_id == channel_id, ItemImage.item_id == item_id)
     if s.scalar(statement.returning(ItemImage.item_id)) is None:
         raise _no_image(item_id)
-    bump_generation(s, channel_id)
+    touch_items(s, channel_id, [item_id], revision)
+    revisions.raise_items(s, channel_id)
 
 
 def get_image(s: Session, channel_id: str, item_id: str, with_data: bool = False) -> ItemImage:

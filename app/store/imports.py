@@ -12,18 +12,16 @@ from sqlalchemy.orm import Session
 from app.core.clock import now
 from app.core.errors import ImportRejected, Invalid
 from app.core.ids import new_id
-from app.store.catalog import ItemRow, item_ids, upsert_items
-from app.store.channels import bump_generation
-from app.store.chunks import chunked
+from app.store.catalog import item_ids, upsert_items
 from app.store.db import Database
-from app.store.events import InteractionRow, append_interactions
+from app.store.events import append_interactions
 from app.store.formats import MAX_BYTES, Columns, Format, Row, read_rows
-from app.store.image_imports import Archive, check_images, store_images
+from app.store.image_imports import Archive, check_images, read_images
+from app.store.images import upsert_images
 from app.store.rows import BadRow, parse_interaction, parse_item
 from app.store.tables import Import
 
 MAX_LISTED = 1000  # bad lines listed; all are counted
-_CHUNK = 10_000
 
 
 class Kind(StrEnum):
@@ -224,36 +222,18 @@ def _interaction_check(db: Database, channel_id: str) -> Callable[[int, Row], No
 
 
 def _store(s: Session, file: _File, tally: _Tally) -> None:
-    for inserted, updated, unchanged in _stored(s, file):
-        tally.inserted += inserted
-        tally.updated += updated
-        tally.unchanged += unchanged
-    if tally.inserted or tally.updated:
-        bump_generation(s, file.channel_id)
+    tally.inserted, tally.updated = _stored(s, file)
+    tally.unchanged = tally.rows - tally.inserted - tally.updated
 
 
-def _stored(s: Session, file: _File) -> Iterator[tuple[int, int, int]]:
-    """Write the file in pieces and yield (inserted, updated, unchanged) of each."""
+def _stored(s: Session, file: _File) -> tuple[int, int]:
+    """Write the file, piece by piece; returns how many rows were (inserted, updated)."""
     if file.kind is Kind.IMAGES:
-        yield from store_images(s, file.channel_id, file.archive())
-        return
-    for chunk in chunked((row for _, row in file.rows() if isinstance(row, dict)), _CHUNK):
-        if file.kind is Kind.ITEMS:
-            yield _store_items(s, file.channel_id, [parse_item(row) for row in chunk])
-        else:
-            yield _store_interactions(s, file.channel_id, [parse_interaction(row) for row in chunk])
-
-
-def _store_items(s: Session, channel_id: str, items: list[ItemRow]) -> tuple[int, int, int]:
-    inserted, updated, _ = upsert_items(s, channel_id, items)
-    return inserted, updated, len(items) - inserted - updated
-
-
-def _store_interactions(
-    s: Session, channel_id: str, interactions: list[InteractionRow]
-) -> tuple[int, int, int]:
-    inserted = append_interactions(s, channel_id, interactions)
-    return inserted, 0, len(interactions) - inserted
+        return upsert_images(s, file.channel_id, read_images(file.archive()))[:2]
+    rows = (row for _, row in file.rows() if isinstance(row, dict))
+    if file.kind is Kind.ITEMS:
+        return upsert_items(s, file.channel_id, map(parse_item, rows))[:2]
+    return append_interactions(s, file.channel_id, map(parse_interaction, rows)), 0
 
 
 def _save_report(s: Session, file: _File, tally: _Tally) -> ImportReport:

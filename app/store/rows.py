@@ -28,18 +28,24 @@ class BadRow(ValueError):  # noqa: N818 - as in app.core.errors
 def parse_item(row: Mapping[str, Any]) -> ItemRow:
     """Make an item of a row: `item_id`, `text` (or `title`), all else attributes; raises `BadRow`."""
     rest = {key: value for key, value in row.items() if key != "item_id"}
-    item_id = _id(row, "item_id")
     text = rest.pop("text" if "text" in rest else "title", None)
+    return make_item(row.get("item_id"), text, rest)
+
+
+def make_item(item_id: object, text: object, attributes: dict[str, Any]) -> ItemRow:
+    """Make an item of its parts, without the attributes that are missing; raises `BadRow`."""
+    checked_id = _id(item_id, "item_id")
     if not isinstance(text, str) or not text.strip():
         raise BadRow("the text is empty")
     if len(text) > MAX_TEXT_CHARS:
         raise BadRow(f"the text is longer than {MAX_TEXT_CHARS} characters")
-    return ItemRow(item_id, _storable(text, "text"), _attributes(rest))
+    return ItemRow(checked_id, _storable(text, "text"), _attributes(attributes))
 
 
 def parse_interaction(row: Mapping[str, Any]) -> InteractionRow:
     """Make an interaction of a row: `user_id`, `item_id`, `timestamp`; raises `BadRow`."""
-    return InteractionRow(_id(row, "user_id"), _id(row, "item_id"), parse_timestamp(row.get("timestamp")))
+    user_id, item_id = (_id(row.get(name), name) for name in ("user_id", "item_id"))
+    return InteractionRow(user_id, item_id, parse_timestamp(row.get("timestamp")))
 
 
 def parse_timestamp(value: object) -> int:
@@ -93,8 +99,7 @@ def _timestamp_text(text: str) -> int | float | datetime:
         raise BadRow(f"the timestamp {text[:40]!r} is neither a number nor ISO 8601") from error
 
 
-def _id(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
+def _id(value: object, name: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is None or value == "":

@@ -97,6 +97,7 @@ class ApiKey(Base):
 class Channel(Base):
     """One catalogue with its interactions and its adapters; `generation` grows when serving must look.
 
+    `items_revision` and `events_revision` say at what: see `app.store.revisions`.
     `modality`, "text" or "image", is what of an item is encoded; it never changes.
     """
 
@@ -108,20 +109,36 @@ class Channel(Base):
     description: Mapped[str]
     modality: Mapped[str] = mapped_column(server_default="text")
     generation: Mapped[int] = mapped_column(default=0)
+    items_revision: Mapped[int] = mapped_column(default=0, server_default="0")
+    events_revision: Mapped[int] = mapped_column(default=0, server_default="0")
     next_version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
 
 
 class Item(Base):
-    """An item of a channel's catalogue; `seq` is the order of arrival."""
+    """An item of a channel's catalogue; `seq` is the order of arrival.
+
+    `revision` is the channel's `items_revision` at which the item, or its image, was last written.
+    """
 
     __tablename__ = "items"
-    __table_args__ = (UniqueConstraint("channel_id", "item_id"),)
+    __table_args__ = (UniqueConstraint("channel_id", "item_id"), Index(None, "channel_id", "revision"))
     seq: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
     channel_id: Mapped[str] = _channel_key()
     item_id: Mapped[str]
     text: Mapped[str]
     attributes: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(default=0, server_default="0")
+
+
+class DeletedItem(Base):
+    """That an item was deleted, and at which `items_revision`; gone again once the item is back."""
+
+    __tablename__ = "deleted_items"
+    __table_args__ = (Index(None, "channel_id", "revision"),)
+    channel_id: Mapped[str] = _channel_key(primary_key=True)
+    item_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int]
 
 
 class ItemImage(Base):

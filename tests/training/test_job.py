@@ -18,7 +18,7 @@ from app.core.images import image_info
 from app.model.backbone import Backbone, load_backbone
 from app.model.checkpoint import adapter_from_bytes
 from app.model.snapshot import content_digest, snapshot_from_bytes
-from app.store import channels, images, jobs, registry, releases, tenants, vectors
+from app.store import catalog, channels, images, jobs, registry, releases, tenants, vectors
 from app.store.db import Database
 from app.store.formats import Format
 from app.store.images import ImageRow
@@ -317,6 +317,25 @@ def test_a_checkpoint_too_large_for_a_row_is_not_written(
     monkeypatch.setattr(lease, "MAX_CHECKPOINT_BYTES", 16)
     checkpoints.save(FitState(), {"w": torch.zeros(4)})
     assert checkpoints.load() is not None
+
+
+def test_a_job_on_a_channel_with_deleted_items(
+    environment: Database, backbone: Backbone, tmp_path: Path
+) -> None:
+    """Their interactions are left out; what remains of each history is trained on."""
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    gone = ["i03", "i17"]
+    with db.session() as s:
+        assert catalog.delete_items(s, channel_id, gone) == 2
+    corpus = read_corpus(db, channel_id, backbone)
+    expected = {user: [i for i in ids if i not in gone] for user, ids in chains()[1].items()}
+    found = sorted([corpus.item_ids[row] for row in window] for window in corpus.windows)
+    assert found == sorted(expected.values())
+    assert not set(gone) & set(corpus.item_ids)
+    job_id = start(db, channel_id, CONFIG | {"fit": FIT | {"max_epochs": 1}})
+    worker.work_once()
+    job = row(db, channel_id, job_id)
+    assert job.state in (JobState.SUCCEEDED, JobState.REJECTED), job.error
 
 
 def test_more_images_than_a_worker_can_hold_are_refused(

@@ -46,7 +46,8 @@ def test_generation_counts_up(database: Database, channel: Channel) -> None:
 
 def test_everything_goes_with_the_channel(database: Database, channel: Channel) -> None:
     with database.session() as s:
-        catalog.upsert_items(s, channel.id, [catalog.ItemRow("a", "A")])
+        catalog.upsert_items(s, channel.id, [catalog.ItemRow("a", "A"), catalog.ItemRow("b", "B")])
+        catalog.delete_items(s, channel.id, ["b"])
         events.append_interactions(s, channel.id, [events.InteractionRow("u", "a", 1)])
         job = jobs.create_job(s, channel.id, {}, "me")
         jobs.claim(s, job.id, "w", 60)

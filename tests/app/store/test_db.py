@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
 from app.core.errors import Unavailable
+from app.store.catalog import Changes, ItemRow, changes_since, delete_items, upsert_items
 from app.store.db import Database, migration_config
 from app.store.tables import Base, Channel, ItemImage
 from app.store.tenants import create_tenant, list_tenants
@@ -46,9 +47,33 @@ def test_image_channels_come_and_go_without_loss(empty: Database) -> None:
         assert connection.execute(text("SELECT item_id, text FROM items")).all() == [("i", "thing")]
         assert "item_images" not in inspect(connection).get_table_names()
         assert "modality" not in [column["name"] for column in inspect(connection).get_columns("channels")]
-    _to(empty, "head")
+    _to(empty, "0002")
+    with empty.engine.connect() as connection:
+        assert connection.scalars(text("SELECT modality FROM channels")).all() == ["text"]
+
+
+def test_revisions_come_and_go_without_loss(empty: Database) -> None:
+    """Rows from before are of revision 0 and count up from there."""
+    _to(empty, "0001")
+    with empty.engine.begin() as connection:
+        for statement in FIRST_ROWS:
+            connection.execute(text(statement))
+    _to(empty, "0002")
+    _to(empty, "0003")
     with empty.session() as s:
-        assert s.scalars(select(Channel.modality)).all() == ["text"]
+        assert s.execute(select(Channel.items_revision, Channel.events_revision)).all() == [(0, 0)]
+        assert changes_since(s, "c", 0) == Changes(0, (), ())
+        upsert_items(s, "c", [ItemRow("j", "new")])
+    with empty.session() as s:
+        assert delete_items(s, "c", ["i", "j"]) == 2
+        assert changes_since(s, "c", 0) == Changes(2, (), ("i", "j"))
+        upsert_items(s, "c", [ItemRow("i", "thing")])
+    _to(empty, "0002")
+    with empty.engine.connect() as connection:
+        assert connection.execute(text("SELECT name, generation FROM channels")).all() == [("books", 10)]
+        assert connection.execute(text("SELECT item_id, text FROM items")).all() == [("i", "thing")]
+        assert "deleted_items" not in inspect(connection).get_table_names()
+    _to(empty, "head")
 
 
 FIRST_ROWS = (
@@ -83,6 +108,16 @@ def test_error_rolls_back(database: Database) -> None:
         raise RuntimeError
     with database.read() as s:
         assert list_tenants(s) == []
+
+
+def test_a_read_session_is_one_snapshot(database: Database) -> None:
+    with database.read() as s:
+        assert list_tenants(s) == []
+        with database.session() as other:
+            create_tenant(other, "acme")
+        assert list_tenants(s) == []
+    with database.read() as s:
+        assert [tenant.name for tenant in list_tenants(s)] == ["acme"]
 
 
 def test_read_session_keeps_nothing(database: Database) -> None:

@@ -1,6 +1,7 @@
 """Interactions."""
 
-from app.store import events
+from app.store import events, revisions
+from app.store.channels import generations
 from app.store.db import Database
 from app.store.events import InteractionRow
 from app.store.tables import Channel
@@ -32,3 +33,13 @@ def test_a_repeat_at_another_time_counts(database: Database, channel: Channel) -
     with database.session() as s:
         events.append_interactions(s, channel.id, [InteractionRow("u", "a", 1), InteractionRow("u", "a", 2)])
         assert events.history(s, channel.id, "u") == ["a", "a"]
+
+
+def test_only_new_interactions_raise_the_revision(database: Database, channel: Channel) -> None:
+    for rows, after in ((ROWS[:2], 1), (ROWS[:2], 1), ([], 1), (ROWS, 2)):
+        with database.session() as s:
+            events.append_interactions(s, channel.id, rows)
+        with database.read() as s:
+            assert revisions.events_revision(s, channel.id) == after
+            assert revisions.items_revision(s, channel.id) == 0
+            assert generations(s) == {channel.id: after}

@@ -3,17 +3,21 @@
 import gzip
 import io
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
-from app.core.errors import ImportRejected, Invalid, TooLarge
-from app.store import catalog, image_imports, images
+from app.core.errors import ImportRejected, Invalid, NotFound, TooLarge
+from app.core.images import image_info
+from app.store import catalog, image_imports, images, imports
 from app.store.catalog import ItemRow
 from app.store.channels import generations
 from app.store.db import Database
 from app.store.formats import Format
-from app.store.image_imports import item_of
+from app.store.image_imports import Archive, item_of
+from app.store.images import ImageRow
 from app.store.imports import ImportReport, Kind, Limits, list_imports, run_import
 from app.store.rows import BadRow
 from app.store.tables import Channel
@@ -36,6 +40,7 @@ class Importer:
 
     def __init__(self, database: Database, channel: Channel, path: Path) -> None:
         self.database, self.channel, self.path = database, channel, path
+        self.before = self.generation()
 
     def __call__(
         self,
@@ -68,9 +73,13 @@ class Importer:
         return {error["line"]: error["reason"] for error in report["errors"]}
 
     def state(self) -> tuple[int, int]:
-        """Images and the generation."""
+        """Images, and how often the generation has risen."""
         with self.database.read() as s:
-            return images.count_images(s, self.channel.id), generations(s)[self.channel.id]
+            return images.count_images(s, self.channel.id), self.generation() - self.before
+
+    def generation(self) -> int:
+        with self.database.read() as s:
+            return generations(s)[self.channel.id]
 
 
 @pytest.fixture
@@ -218,27 +227,40 @@ def test_a_channel_of_texts_takes_no_images(database: Database, channel: Channel
 
 
 def test_several_batches_and_an_error_half_way(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_imports, "_BATCH_BYTES", len(A) + 1)
+    monkeypatch.setattr(images, "_BATCH_BYTES", len(A) + 1)
     ids = [f"i{number}" for number in range(9)]
     with importer.database.session() as s:
         catalog.upsert_items(s, importer.channel.id, [ItemRow(item_id, "x") for item_id in ids])
     content = zipped({f"{item_id}.png": encoded(noise(n), "PNG") for n, item_id in enumerate(ids)})
-    upsert, sizes = images.upsert_images, []
+    write, sizes = images._write, []
 
-    def failing(s: object, channel_id: str, rows: list[images.ImageRow]) -> tuple[int, int, int]:
+    def failing(s: Session, channel_id: str, rows: Sequence[ImageRow]) -> None:
         sizes.append(len(rows))
         if len(sizes) == 3:
             raise RuntimeError("killed")
-        return upsert(s, channel_id, rows)  # type: ignore[arg-type]
+        write(s, channel_id, rows)
 
-    monkeypatch.setattr(image_imports, "upsert_images", failing)
+    monkeypatch.setattr(images, "_write", failing)
     with pytest.raises(RuntimeError, match="killed"):
         importer(content)
     assert sizes == [2, 2, 2]
-    assert importer.state() == (0, 0)
-    monkeypatch.setattr(image_imports, "upsert_images", upsert)
+    assert importer.state() == (0, 1)
+    monkeypatch.setattr(images, "_write", write)
     assert counts(importer(content)) == (9, 9, 0, 0)
-    assert importer.state() == (9, 1)
+    assert importer.state() == (9, 2)
+
+
+def test_an_item_deleted_while_the_archive_is_checked(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_images(archive: Archive) -> Iterator[ImageRow]:
+        yield from image_imports.read_images(archive)
+        yield ImageRow("gone", image_info(A), A)
+
+    monkeypatch.setattr(imports, "read_images", read_images)
+    with pytest.raises(NotFound, match="'gone'"):
+        importer(zipped({"a.png": A}))
+    assert importer.state() == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,19 @@
 """The images of a channel's items."""
 
+from collections.abc import Callable
+
 import pytest
-from sqlalchemy import delete
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from app.core.errors import Invalid, NotFound
 from app.core.images import image_info
-from app.store import catalog, images
+from app.store import catalog, images, revisions
 from app.store.catalog import ItemRow
 from app.store.channels import generations
 from app.store.db import Database
 from app.store.images import ImageRow
-from app.store.tables import Channel, Item
+from app.store.tables import Channel
 from tests.pictures import encoded, noise
 
 
@@ -60,15 +61,36 @@ def test_many_images(database: Database, posters: Channel) -> None:
 
 
 def test_put_raises_the_generation_only_for_a_change(database: Database, posters: Channel) -> None:
-    for seed, outcome, after in ((1, (True, True), 1), (1, (False, False), 1), (2, (False, True), 2)):
+    before = generation(database, posters)
+    for seed, outcome, risen in ((1, (True, True), 1), (1, (False, False), 1), (2, (False, True), 2)):
         with database.session() as s:
             assert images.put_image(s, posters.id, row("a", seed)) == outcome
-        assert generation(database, posters) == after
+        assert generation(database, posters) == before + risen
+
+
+def test_an_image_counts_as_a_change_of_its_item(database: Database, posters: Channel) -> None:
+    """Set, set again, replaced, deleted: what a reader of the catalogue sees of each."""
+
+    def changed(write: Callable[[Session], object]) -> list[str]:
+        with database.read() as s:
+            before = revisions.items_revision(s, posters.id)
+        with database.session() as s:
+            write(s)
+        with database.read() as s:
+            return [item.item_id for item in catalog.changes_since(s, posters.id, before).items]
+
+    assert changed(lambda s: images.put_image(s, posters.id, row("b"))) == ["b"]
+    assert changed(lambda s: images.put_image(s, posters.id, row("b"))) == []
+    several = [row("d/1"), row("b", 2), row("a")]
+    assert changed(lambda s: images.upsert_images(s, posters.id, several)) == ["a", "b", "d/1"]
+    assert changed(lambda s: images.upsert_images(s, posters.id, several)) == []
+    assert changed(lambda s: images.delete_image(s, posters.id, "b")) == ["b"]
 
 
 def test_get_and_delete(database: Database, posters: Channel) -> None:
     with database.session() as s:
         images.put_image(s, posters.id, row("a"))
+    before = generation(database, posters)
     with database.read() as s:
         found = images.get_image(s, posters.id, "a")
         assert (found.format, found.width, found.height) == ("png", 32, 16)
@@ -78,10 +100,10 @@ def test_get_and_delete(database: Database, posters: Channel) -> None:
             images.get_image(s, posters.id, "b")
     with database.session() as s:
         images.delete_image(s, posters.id, "a")
-    assert generation(database, posters) == 2
+    assert generation(database, posters) == before + 1
     with database.session() as s, pytest.raises(NotFound, match="'a'"):
         images.delete_image(s, posters.id, "a")
-    assert generation(database, posters) == 2
+    assert generation(database, posters) == before + 1
 
 
 def test_bytes_are_not_loaded_unasked(database: Database, posters: Channel) -> None:
@@ -102,14 +124,16 @@ def test_an_image_needs_an_image_channel_and_its_item(
             images.put_image(s, channel.id, row("a"))
         with pytest.raises(NotFound, match="Import it first"):
             images.put_image(s, posters.id, row("zzz"))
-    with pytest.raises(IntegrityError), database.session() as s:
-        images.upsert_images(s, posters.id, [row("zzz")])
+    with pytest.raises(NotFound, match="'zzz'"), database.session() as s:
+        images.upsert_images(s, posters.id, [row("a"), row("zzz")])
+    with database.read() as s:
+        assert images.image_refs(s, posters.id) == {}
 
 
 def test_images_go_with_their_items(database: Database, posters: Channel) -> None:
     with database.session() as s:
         images.upsert_images(s, posters.id, [row("a"), row("b")])
-        s.execute(delete(Item).where(Item.item_id == "a"))
+        catalog.delete_items(s, posters.id, ["a"])
         assert set(images.image_refs(s, posters.id)) == {"b"}
 
 

@@ -123,20 +123,21 @@ def test_wrong_file_leaves_no_trace(importer: Importer) -> None:
 
 def test_error_half_way_leaves_nothing(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second chunk fails after the first one was written."""
-    monkeypatch.setattr(imports, "_CHUNK", 100)
-    upsert, calls = catalog.upsert_items, []
+    monkeypatch.setattr(catalog, "_CHUNK", 100)
+    write, calls = catalog._write, []
 
-    def failing(*arguments: Any) -> tuple[int, int, int]:
+    def failing(*arguments: Any) -> None:
         calls.append(arguments)
         if len(calls) == 2:
             raise RuntimeError("killed")
-        return upsert(*arguments)
+        write(*arguments)
 
-    monkeypatch.setattr(imports, "upsert_items", failing)
+    monkeypatch.setattr(catalog, "_write", failing)
     content = b"item_id,text\n" + b"".join(b"i%d,x\n" % number for number in range(250))
     with pytest.raises(RuntimeError, match="killed"):
         importer(Kind.ITEMS, content)
     assert importer.state() == (0, 0, 0)
+    assert len(calls) == 2
     monkeypatch.undo()
     assert counts(importer(Kind.ITEMS, content)) == (250, 250, 0, 0)
 
