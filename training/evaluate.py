@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.model.encode import SequenceModel, device_of, encode_histories, popularity_bias
+from app.model.encode import SequenceModel, device_of, encode_histories, popularity_bias, prior_of
 from training.dataset import Corpus, Stage
 from training.metrics import Metrics, expected_ranks, summarize, to_numpy
 
@@ -83,7 +83,7 @@ def evaluate_model(
         torch.from_numpy(vectors).to(device),
         torch.from_numpy(corpus.contents.of_item).to(device),
     )
-    bias = torch.from_numpy(popularity_bias(model, corpus.train_counts())).to(device)
+    bias = torch.from_numpy(popularity_bias(prior_of(model), corpus.train_counts())).to(device)
 
     def score(users: NDArray[np.int64]) -> Tensor:
         histories = [corpus.contents.of_item[corpus.history(u, stage)].tolist() for u in users]

@@ -21,6 +21,8 @@ from app.model.transrec import TextEncoder, TransRec
 PRIOR = "prior/weight"
 RULE = "phm/rule"
 DTL = "dtl"
+USER_SIDE, ITEM_SIDE = ("user/", RULE), ("item/", DTL, RULE)
+"""How the sites begin that each encoder needs; the user's answer alone once the items are encoded."""
 PARTS: tuple[PartName, ...] = ("item", "user")
 
 
@@ -62,6 +64,11 @@ def first_layer(backbone: TransRec, config: AdapterConfig) -> int:
     return layers - (config.top_layers or layers)
 
 
+def sharing(model: TransRec) -> TransRec:
+    """A copy of the model's modules that points at the same tensors."""
+    return copy.deepcopy(model, {id(t): t for t in [*model.parameters(), *model.buffers()]})
+
+
 def attach(model: TransRec, config: AdapterConfig) -> TransRec:
     """A model of its own with fresh adapters that *shares* every frozen tensor with the backbone `model`.
 
@@ -70,8 +77,7 @@ def attach(model: TransRec, config: AdapterConfig) -> TransRec:
     the parameters that are trained, stored and swapped. Raises `Invalid` where the method does not fit.
     """
     check_fits(config, model)
-    shared = [*model.parameters(), *model.buffers()]
-    mine = copy.deepcopy(model, {id(t): t for t in shared})
+    mine = sharing(model)
     first = first_layer(model, config)
     # Own copies first: inserting adapters moves modules to other paths.
     mine.adapter = {site.name: site.own() for site in sites(mine) if _is_tuned(site, config, first)}

@@ -53,12 +53,17 @@ class PHMLinear(nn.Module):
 
     def weight(self) -> Tensor:
         """H, (d_in, d_out)."""
-        blocks = self.left @ self.right  # (n, d_in / n, d_out / n)
-        return torch.einsum("nij,nkl->ikjl", self.rule, blocks).reshape(-1, self.bias.numel())
+        return phm_weight(self.rule, self.left, self.right)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_in) -> (..., d_out)."""
         return F.linear(x, self.weight().T, self.bias)
+
+
+def phm_weight(rule: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """(n, n, n), (n, d_in / n, 1), (n, 1, d_out / n) -> sum_i kron(rule_i, left_i right_i), (d_in, d_out)."""
+    d_in, d_out = left[..., 0].numel(), right[:, 0].numel()
+    return torch.einsum("nij,nkl->ikjl", rule, left @ right).reshape(d_in, d_out)
 
 
 class Compacter(nn.Module):

@@ -86,10 +86,14 @@ def pad_histories(
     return rows, real
 
 
-def popularity_bias(model: SequenceModel, counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Interactions of each item (N,) -> (N,) float32 to add to its scores; zero without a prior."""
-    weight = float(model.prior.detach()) if model.prior is not None else 0.0
-    return (weight * np.log1p(counts)).astype(np.float32)
+def prior_of(model: SequenceModel) -> float:
+    """The weight of the model's popularity prior, 0 without one."""
+    return float(model.prior.detach()) if model.prior is not None else 0.0
+
+
+def popularity_bias(prior: float, counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Weight of the prior, interactions of each item (N,) -> (N,) float32 to add to its scores."""
+    return (prior * np.log1p(counts)).astype(np.float32)
 
 
 @torch.inference_mode()

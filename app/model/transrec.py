@@ -39,7 +39,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
-        # (n, D) learned word embeddings of prompt tuning; only a channel's own model has them.
+        # (n, D) learned word embeddings of prompt tuning, or (N, n, D) where each item has its own.
         self.prompt: nn.Parameter | None
         self.register_parameter("prompt", None)
 
@@ -48,7 +48,7 @@ class TextEncoder(nn.Module):
         if self.prompt is None:
             hidden = self.encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
             return pool(hidden, mask, self.pooling)
-        n = len(self.prompt)
+        n = self.prompt.size(-2)
         words = insert_after_first(self.encoder.embeddings.word_embeddings(input_ids), self.prompt)  # type: ignore[union-attr, operator]
         longer = torch.cat([mask[:, :1].expand(-1, 1 + n), mask[:, 1:]], dim=1)  # (N, T + n)
         hidden = self.encoder(inputs_embeds=words, attention_mask=longer.long()).last_hidden_state
@@ -105,7 +105,7 @@ class ImageEncoder(nn.Module):
 
 
 def insert_after_first(hidden: Tensor, tokens: Tensor) -> Tensor:
-    """(N, T, D) and (n, D) -> (N, T + n, D): the tokens stand after position 0."""
+    """(N, T, D) and (n, D) or (N, n, D) -> (N, T + n, D): the tokens stand after position 0."""
     return torch.cat([hidden[:, :1], tokens.expand(len(hidden), -1, -1).to(hidden.dtype), hidden[:, 1:]], 1)
 
 
@@ -129,12 +129,16 @@ class SelfAttention(nn.Module):
         )
         self.out_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend where `mask` (B, 1, L, L) bool is True; everywhere without one."""
+    def forward(self, x: Tensor, mask: Tensor | None, seen: Tensor | None = None) -> Tensor:
+        """Attend where `mask` (B, 1, L, S) bool is True; everywhere without one.
+
+        Keys and values are those of `seen` (B, S, d): x itself where it is not given.
+        """
         b, length, d = x.size()
+        seen = x if seen is None else seen
         q, k, v = (
-            f(x).view(b, length, self.heads, d // self.heads).transpose(1, 2)  # (B, H, L, d/H)
-            for f in (self.query, self.key, self.value)
+            f(of).view(b, -1, self.heads, d // self.heads).transpose(1, 2)  # (B, H, L or S, d/H)
+            for f, of in ((self.query, x), (self.key, seen), (self.value, seen))
         )
         p = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
@@ -160,6 +164,13 @@ class Block(nn.Module):
         """(B, L, d) -> (B, L, d)."""
         x = self.mha_norm(x + self.mha(x, mask))
         return self.ffn_norm(x + self.ffn(x))  # type: ignore[no-any-return]
+
+
+def newest(block: Any, x: Tensor, mask: Tensor) -> Tensor:
+    """What `block` answers of x (B, L, d) at position L - 1: (B, 1, d). Keys and values need all of x."""
+    last = x[:, -1:]
+    last = block.mha_norm(last + block.mha(last, mask[:, :, -1:], x))
+    return block.ffn_norm(last + block.ffn(last))  # type: ignore[no-any-return]
 
 
 class UserEncoder(nn.Module):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from app.model.backbone import Backbone
-from app.model.encode import encode_histories, encode_items, pad_histories, popularity_bias
+from app.model.encode import encode_histories, encode_items, pad_histories, popularity_bias, prior_of
 from app.model.inputs import TokenTable, distinct_contents
 
 TEXTS = [f"thing number {'x' * n}" for n in range(12)]
@@ -57,4 +57,4 @@ def test_a_user_alone_and_in_a_batch(backbone: Backbone) -> None:
 
 
 def test_a_backbone_has_no_popularity_bias(backbone: Backbone) -> None:
-    assert popularity_bias(backbone.model, np.array([0, 5])).tolist() == pytest.approx([0, 0])
+    assert popularity_bias(prior_of(backbone.model), np.array([0, 5])).tolist() == pytest.approx([0, 0])
