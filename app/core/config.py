@@ -42,11 +42,33 @@ class Settings(BaseSettings):
     max_adapter_bytes: int = Field(256 * 1024**2, gt=0, description="Largest uploaded adapter, in bytes.")
     max_count: int = Field(500, gt=0, description="Most items that one recommendation may ask for.")
     max_history: int = Field(1000, gt=0, description="Most items of a history sent with a request.")
+    device_adapter_bytes: int = Field(
+        256 * 1024**2, gt=0, description="Most bytes of adapters kept ready on the device, a modality."
+    )
+    host_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most bytes of releases kept open, mapped into memory, a process; 0: as much as it has.",
+    )
+    index: Literal["auto", "flat", "ivf", "hnsw"] = Field(
+        "auto", description="How items are searched; auto: exactly up to 200,000, above that by an index."
+    )
+    max_queue: int = Field(
+        2048, gt=0, description="Most requests that wait for the model, a quarter of them of one channel."
+    )
+    queue_seconds: float = Field(
+        2.0, gt=0, description="Longest wait for the model before a 429, in seconds."
+    )
     lease_seconds: int = Field(60, gt=0, description="Seconds without a heartbeat until a job is taken over.")
     poll_seconds: float = Field(
         1.0, gt=0, description="Seconds between looks at the database for new jobs and releases."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+
+    @property
+    def resolved_host_bytes(self) -> int:
+        """The host tier's budget: mapped pages are the system's to take back, so all is not too much."""
+        return self.host_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     @property
     def resolved_database_url(self) -> str:

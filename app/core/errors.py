@@ -10,6 +10,7 @@ TransRecError               500
 ├── Conflict                409  the state has moved on
 │   └── LeaseLost           409  another worker has taken the job over
 ├── TooLarge                413  more bytes than allowed
+├── TooBusy                 429  more requests at once than can be answered; try again after `retry_after`
 └── Unavailable             503  try again after `retry_after` seconds
 
 Every message says what to do about it.
@@ -95,6 +96,14 @@ class TooLarge(TransRecError):
 
     status = 413
     title = "Too large"
+
+
+class TooBusy(TransRecError):
+    """More requests at once than can be answered; try again after `retry_after` seconds."""
+
+    status = 429
+    title = "Too many requests"
+    retry_after = 1
 
 
 class Unavailable(TransRecError):

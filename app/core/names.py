@@ -9,6 +9,9 @@ QUEUE_TRAINING = "transrec-training"
 WAKE_RELEASES = "transrec:wake:releases"
 """Pub/sub channel: "something changed, look at the generations". The database stays the truth."""
 
+HISTORIES = "transrec:history"
+"""How the keys of cached histories begin: `{HISTORIES}:{channel id}:{events_revision}:{user id}`."""
+
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 """What a tenant or a channel may be called."""
 

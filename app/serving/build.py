@@ -1,215 +1,330 @@
-"""Builds a channel's bundle from the database, aside from the one that answers."""
+"""Builds a channel's release aside from the one that answers: reads only what is not on disk, encodes only
+what nobody has encoded, and leaves a folder that every process of the machine can open.
+"""
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from app.core.errors import Invalid, Unavailable
 from app.model import adapters
 from app.model.backbone import Backbone, Backbones
-from app.model.checkpoint import adapter_from_bytes
-from app.model.encode import Progress, device_of, encode_items, popularity_bias
-from app.model.inputs import Contents, distinct_contents
-from app.model.snapshot import DIGEST_BYTES, content_digest, snapshot_from_bytes, snapshot_to_bytes
+from app.model.bank_slots import AdapterWeights
+from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
+from app.model.encode import Progress, encode_histories, encode_items, popularity_bias, prior_of
+from app.model.inputs import distinct_contents
+from app.model.methods import AdapterConfig
+from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from app.model.transrec import TransRec
-from app.serving.index import FlatIndex
-from app.serving.release import ZERO_SHOT, Bundle, digest_of, validate
-from app.store import catalog, events, images, registry, releases, vectors
-from app.store.catalog import ItemRow
-from app.store.channels import channel_by_id
+from app.serving.arrays import write_arrays
+from app.serving.catalog import IDS, ITEMS, Catalog, write_catalog
+from app.serving.desk import Desk
+from app.serving.folders import Folders
+from app.serving.index import Asked, Index, kind_for
+from app.serving.release import ADAPTER, POPULARITY, Bundle, Facts, Release, digest_of, open_bundle
+from app.serving.source import Changes, Target, read_changes, read_contents, read_counts, read_target
+from app.store import events, registry, vectors
 from app.store.db import Database
-from app.store.tables import Adapter, Channel
+from app.store.tables import Channel
 
 log = logging.getLogger(__name__)
 ENCODE_CHUNK = {"text": 4096, "image": 64}  # contents in memory at once: an image may have megabytes
+FEW = 64  # so many contents are looked for one by one, more are looked up in a dictionary
+SAMPLED_USERS = 200  # whose vectors measure an approximate index's recall
+KEEP_SHARE = 0.01  # vectors go to the database once more than this share of them is new
+
+
+@dataclass(eq=False)
+class Builder:
+    """Builds releases of any channel; safe to share between threads and processes."""
+
+    db: Database
+    backbones: Backbones
+    folders: Folders
+    index: Asked = "auto"
+    desk_bytes: int = 256 * 1024**2
+    desks: dict[str, Desk] = field(init=False)  # by modality: what encodes a few new items
+
+    def __post_init__(self) -> None:
+        """Make the desks."""
+        modalities = self.backbones.fingerprints()
+        self.desks = {m: Desk(self.backbones.get(m), self.desk_bytes) for m in modalities}
+
+    def build(self, channel_id: str, progress: Progress | None = None) -> Release:
+        """The release that the channel's champion asks for now, whole on disk.
+
+        Raises `NotFound` (channel gone), `Invalid` (the adapter does not fit) and `Unavailable`.
+        """
+        target = read_target(self.db, channel_id)
+        backbone = self.backbones.get(target.modality)
+        key = target.key(backbone.fingerprint, self.index)
+        folder = self.folders.get(
+            channel_id, key, lambda path: _Making(self, target, backbone, path, progress).run()
+        )
+        return Release(
+            target.channel_id,
+            target.channel,
+            target.modality,
+            target.version,
+            target.method,
+            target.generation,
+            target.events_revision,
+            folder,
+            Facts.read(folder),
+        )
 
 
 @dataclass(frozen=True)
-class Source:
-    """What the database holds for one channel; items of an image channel without an image are left out."""
+class _Making:
+    """One release in the making."""
 
-    channel: Channel
-    adapter: Adapter | None  # None: the bare backbone
-    items: tuple[ItemRow, ...]
-    names: tuple[bytes, ...]  # the content digest of each item
-    popularity: dict[str, int]
-    snapshot: bytes | None
+    builder: Builder
+    target: Target
+    backbone: Backbone
+    folder: Path
+    progress: Progress | None
+
+    def run(self) -> None:
+        """Fill the folder and check it."""
+        self.folder.mkdir()
+        changes = read_changes(self.builder.db, self.target, *self._catalog_before())
+        catalog = self._write_catalog(changes)
+        encoded = self._vectors(catalog, changes)
+        counts = self._counts(catalog, changes)
+        indexed = np.column_stack([encoded, popularity_bias(self.prior, counts)])
+        index = self._index(catalog, indexed, changes)
+        index.save(self.folder)
+        popular = np.argsort(-counts, kind="stable").astype(np.int32)
+        write_arrays(self.folder / POPULARITY, {"counts": counts, "popular": popular})
+        self._write_adapter()
+        self._facts(catalog, index, indexed).write(self.folder)
+        open_bundle(self.folder)  # nothing unchecked goes live
+
+    @cached_property
+    def base(self) -> Bundle | None:
+        """The release on disk that has most in common with the target: its adapter, else its catalogue."""
+        for folder in sorted(self.builder.folders.latest(self.target.channel_id), key=self._in_common)[::-1]:
+            try:
+                return open_bundle(folder)
+            except Invalid as error:
+                log.warning("channel %s: %s", self.target.channel_id, error)
+        return None
+
+    def _in_common(self, folder: Path) -> tuple[bool, int]:
+        try:
+            facts = Facts.read(folder)
+        except Invalid:
+            return False, -1
+        return self._same_vectors(facts), facts.items_revision
+
+    def _same_vectors(self, facts: Facts) -> bool:
+        mine = (self.target.adapter_sha256, self.backbone.fingerprint)
+        return (facts.adapter_sha256, facts.fingerprint) == mine
 
     @property
-    def sha256(self) -> str:
-        """The adapter's, "" for the bare backbone."""
-        return self.adapter.sha256 if self.adapter else ""
+    def _vectors_before(self) -> Bundle | None:
+        return self.base if self.base and self._same_vectors(self.base.facts) else None
 
+    def _catalog_before(self) -> tuple[Catalog | None, int]:
+        return (self.base.catalog, self.base.facts.items_revision) if self.base else (None, -1)
 
-def build(
-    db: Database,
-    backbones: Backbones,
-    channel_id: str,
-    previous: Bundle | None = None,
-    progress: Progress | None = None,
-) -> Bundle:
-    """Read, check, encode what no one has encoded yet, and return the bundle.
+    @cached_property
+    def adapter(self) -> bytes | None:
+        """The adapter's file; None for the bare backbone. Raises `Invalid` where it is damaged."""
+        if not self.target.version:
+            return None
+        with self.builder.db.read() as s:
+            row = registry.get_adapter(s, self.target.channel_id, self.target.version, with_weights=True)
+        if hashlib.sha256(row.weights).hexdigest() != row.sha256:
+            raise Invalid(f"The weights of version {row.version} are damaged. Promote another version.")
+        return bytes(row.weights)
 
-    Raises `NotFound` (channel gone), `Invalid` (the adapter does not fit) and `Unavailable`.
-    """
-    source = read_source(db, channel_id, backbones)
-    backbone = backbones.get(source.channel.modality)
-    same = previous is not None and previous.adapter_sha256 == source.sha256
-    model = previous.model if previous and same else _model(backbone, source.adapter)
-    names = distinct_contents(source.names)
-    known = _known(source, previous if same else None)
-    encoded, new = _vectors(db, backbone, model, source, names, known, progress)
-    bundle = _assemble(backbone, source, model, names, encoded)
-    validate(bundle)
-    if new:
-        _keep(db, bundle, encoded)
-    return bundle
+    @cached_property
+    def model(self) -> TransRec:
+        """The channel's own model."""
+        if self.adapter is None:
+            return self.backbone.model
+        weights, config = self._adapter_weights
+        return adapters.load(self.backbone.model, config, weights)
 
+    @cached_property
+    def _adapter_weights(self) -> tuple[dict[str, Tensor], AdapterConfig]:
+        weights, config, fingerprint = adapter_from_bytes(self.adapter or b"")
+        if fingerprint != self.backbone.fingerprint:
+            raise Invalid(
+                f"Version {self.target.version} was trained on another backbone ({fingerprint[:12]}). "
+                "Train it again on this one, or promote another version."
+            )
+        return weights, config
 
-def read_source(db: Database, channel_id: str, backbones: Backbones) -> Source:
-    """Read everything in one transaction; raises `NotFound` when the channel is gone."""
-    with db.read() as s:
-        # The generation comes first: what changes while the rest is read raises it above the one
-        # that the bundle will carry, so the next look builds again.
-        channel = channel_by_id(s, channel_id)
-        fingerprint = backbones.get(channel.modality).fingerprint
-        version = releases.champion(s, channel_id).version
-        adapter = registry.get_adapter(s, channel_id, version, with_weights=True) if version else None
-        items = catalog.load_items(s, channel_id)
-        if channel.modality == "image":
-            refs = images.image_refs(s, channel_id)
-            items = [item for item in items if item.item_id in refs]
-            names = tuple(bytes.fromhex(refs[item.item_id])[:DIGEST_BYTES] for item in items)
+    @cached_property
+    def prior(self) -> float:
+        """The weight of the adapter's popularity prior."""
+        if self._vectors_before:
+            return self._vectors_before.facts.prior
+        return prior_of(self.model)
+
+    def _write_catalog(self, changes: Changes) -> Catalog:
+        if self.base and self.base.facts.items_revision == self.target.items_revision:
+            for name in (IDS, ITEMS):
+                os.link(self.base.folder / name, self.folder / name)
         else:
-            names = tuple(content_digest(item.text) for item in items)
-        return Source(
-            channel,
-            adapter,
-            tuple(items),
-            names,
-            events.popularity(s, channel_id),
-            vectors.load_vectors(s, channel_id, adapter.sha256 if adapter else "", fingerprint),
-        )
+            write_catalog(self.folder, changes.added, self.base.catalog if self.base else None, changes.kept)
+        return Catalog(self.folder)
 
+    def _vectors(self, catalog: Catalog, changes: Changes) -> NDArray[np.float32]:
+        """(N, d): those of the base, then those that the database has, then encoded ones."""
+        out = np.empty((catalog.size, self.backbone.model.config.dim), np.float32)
+        before = self._vectors_before
+        done = len(changes.kept) if before else 0
+        if before:
+            out[:done] = before.vectors[changes.kept]
+        names = distinct_contents([digest.tobytes() for digest in catalog.digests[done:]])
+        known = self._known(names.distinct)
+        missing = [row for row, name in enumerate(names.distinct) if name not in known]
+        fresh = np.empty((len(names.distinct), out.shape[1]), np.float32)
+        for row, name in enumerate(names.distinct):
+            if name in known:
+                fresh[row] = known[name]
+        item_of = done + np.unique(names.of_item, return_index=True)[1]  # one item that has this content
+        for chunk, encoded in self._encoded(catalog, missing, item_of):
+            fresh[chunk] = encoded
+        out[done:] = fresh[names.of_item]
+        self._check_finite(out, bool(before))
+        if len(missing) > KEEP_SHARE * catalog.size:
+            self._keep(catalog, out)
+        return out
 
-def _model(backbone: Backbone, adapter: Adapter | None) -> TransRec:
-    if adapter is None:
-        return backbone.model
-    if hashlib.sha256(adapter.weights).hexdigest() != adapter.sha256:
-        raise Invalid(f"The weights of version {adapter.version} are damaged. Promote another version.")
-    weights, config, fingerprint = adapter_from_bytes(adapter.weights)
-    if fingerprint != backbone.fingerprint:
-        raise Invalid(
-            f"Version {adapter.version} was trained on another backbone ({fingerprint[:12]}). "
-            "Train it again on this one, or promote another version."
-        )
-    return adapters.load(backbone.model, config, weights)
+    def _known(self, names: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        """Vectors of this very adapter by content digest, as far as somebody has encoded them."""
+        before = self._vectors_before
+        if before and len(names) <= FEW:
+            heads = before.catalog.digests
+            rows = {name: np.flatnonzero((heads == np.frombuffer(name, np.uint8)).all(1)) for name in names}
+            return {name: before.vectors[found[0]] for name, found in rows.items() if len(found)}
+        known = self._stored()
+        if before:
+            digests = (digest.tobytes() for digest in before.catalog.digests)
+            known |= dict(zip(digests, before.vectors, strict=True))
+        dim = self.backbone.model.config.dim
+        return {name: vector for name, vector in known.items() if vector.shape == (dim,)}
 
-
-def _known(source: Source, previous: Bundle | None) -> dict[bytes, NDArray[np.float32]]:
-    """Vectors by content digest of this very adapter: the stored ones, then those in memory."""
-    known: dict[bytes, NDArray[np.float32]] = {}
-    if source.snapshot is not None:
+    def _stored(self) -> dict[bytes, NDArray[np.float32]]:
+        target = self.target
+        with self.builder.db.read() as s:
+            data = vectors.load_vectors(
+                s, target.channel_id, target.adapter_sha256, self.backbone.fingerprint
+            )
         try:
-            known |= snapshot_from_bytes(source.snapshot)
+            return dict(snapshot_from_bytes(data)) if data else {}
         except Invalid as error:
-            log.warning("channel %s: %s", source.channel.id, error)
-    if previous is not None:
-        known |= dict(zip(previous.names, previous.vectors.cpu().numpy(), strict=True))
-    return known
+            log.warning("channel %s: %s", target.channel_id, error)
+            return {}
 
+    def _encoded(
+        self, catalog: Catalog, missing: list[int], item_of: NDArray[np.int64]
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        size = ENCODE_CHUNK[self.target.modality]
+        for start in range(0, len(missing), size):
 
-def _vectors(
-    db: Database,
-    backbone: Backbone,
-    model: TransRec,
-    source: Source,
-    names: Contents[bytes],
-    known: dict[bytes, NDArray[np.float32]],
-    progress: Progress | None,
-) -> tuple[NDArray[np.float32], int]:
-    """Content digests (U) -> vectors (U, d), and how many had to be encoded."""
-    out = np.empty((len(names.distinct), model.config.dim), dtype=np.float32)
-    missing: list[int] = []
-    for row, name in enumerate(names.distinct):
-        vector = known.get(name)
-        if vector is not None and vector.shape == out[row].shape:
-            out[row] = vector
-        else:
-            missing.append(row)
-    item_of = np.unique(names.of_item, return_index=True)[1]  # (U,) one item that has this content
-    size = ENCODE_CHUNK[source.channel.modality]
-    for start in range(0, len(missing), size):
+            def note(done: int, _: int, before: int = start) -> None:
+                if self.progress:
+                    self.progress(before + done, len(missing))
 
-        def note(done: int, _: int, before: int = start) -> None:
-            if progress:
-                progress(before + done, len(missing))
+            chunk = missing[start : start + size]
+            contents = read_contents(self.builder.db, self.target, catalog, item_of[chunk].tolist())
+            if len(missing) <= FEW:
+                desk = self.builder.desks[self.target.modality]
+                yield chunk, desk.encode(self._item_side(), contents)
+                note(len(chunk), 0)
+            else:
+                yield chunk, encode_items(self.model, self.backbone.inputs(contents), note)
 
-        chunk = missing[start : start + size]
-        contents = _contents(db, source, [int(item_of[row]) for row in chunk])
-        out[chunk] = encode_items(model, backbone.inputs(contents), note)
-    return out, len(missing)
+    def _item_side(self) -> AdapterWeights:
+        if self.adapter is None:
+            return AdapterWeights("", None, {})
+        weights, config = self._adapter_weights
+        mine = {k: v for k, v in weights.items() if k.startswith(adapters.ITEM_SIDE)}
+        return AdapterWeights(self.target.adapter_sha256, config, mine)
 
+    def _check_finite(self, encoded: NDArray[np.float32], users_checked: bool) -> None:
+        if not np.isfinite(encoded).all():
+            raise Invalid("The release's item vectors hold NaN or infinite values. Train the adapter again.")
+        if len(encoded) and not users_checked:
+            user = encode_histories(self.model, torch.from_numpy(encoded[:1]), [[0]])
+            if not np.isfinite(user).all():
+                raise Invalid("The user encoder gives NaN or infinite values. Train the adapter again.")
 
-def _contents(db: Database, source: Source, rows: Sequence[int]) -> list[str] | list[bytes]:
-    """What the items in these rows are made of; raises `Unavailable` if it is not what was read before."""
-    items = [source.items[row] for row in rows]
-    if source.channel.modality == "text":
-        return [item.text for item in items]
-    with db.read() as s:
-        found = images.load_images(s, source.channel.id, [item.item_id for item in items])
-    contents = [found.get(item.item_id, b"") for item in items]
-    # Read in a later transaction than their names: an image that was replaced in between must not be kept
-    # under the old one's name, which other items may share.
-    if any(content_digest(c) != source.names[row] for c, row in zip(contents, rows, strict=True)):
-        raise Unavailable("Images were changed while the release was built; it is built again.")
-    return contents
+    def _keep(self, catalog: Catalog, encoded: NDArray[np.float32]) -> None:
+        """Store the vectors for other machines; without them they merely encode again."""
+        names = distinct_contents([digest.tobytes() for digest in catalog.digests])
+        first = np.unique(names.of_item, return_index=True)[1]
+        data = snapshot_to_bytes(names.distinct, encoded[first])
+        target = self.target
+        try:
+            with self.builder.db.session() as s:
+                if s.get(Channel, target.channel_id) is not None:
+                    fingerprint = self.backbone.fingerprint
+                    vectors.save_vectors(s, target.channel_id, target.adapter_sha256, fingerprint, data)
+        except Unavailable as error:
+            log.warning("channel %s: the vectors were not stored: %s", target.channel_id, error)
 
+    def _counts(self, catalog: Catalog, changes: Changes) -> NDArray[np.int64]:
+        db, base = self.builder.db, self.base
+        if base and base.facts.events_revision == self.target.events_revision:
+            added = read_counts(db, self.target, [entry.item_id for entry in changes.added], few=True)
+            return np.concatenate([base.counts[changes.kept], added])
+        return read_counts(db, self.target, [*map(catalog.item_id, range(catalog.size))], few=False)
 
-def _assemble(
-    backbone: Backbone,
-    source: Source,
-    model: TransRec,
-    names: Contents[bytes],
-    encoded: NDArray[np.float32],
-) -> Bundle:
-    items = source.items
-    counts = np.array([source.popularity.get(item.item_id, 0) for item in items], dtype=np.int64)
-    # score = user . item + bias, as one inner product: the bias is one more coordinate of each item.
-    indexed = np.column_stack([encoded[names.of_item], popularity_bias(model, counts)])
-    return Bundle(
-        channel_id=source.channel.id,
-        channel=source.channel.name,
-        version=source.adapter.version if source.adapter else 0,
-        method=source.adapter.method if source.adapter else ZERO_SHOT,
-        adapter_sha256=source.sha256,
-        fingerprint=backbone.fingerprint,
-        generation=source.channel.generation,
-        model=model,
-        items=items,
-        row_of={item.item_id: row for row, item in enumerate(items)},
-        names=tuple(names.distinct),
-        vectors=torch.from_numpy(encoded).to(device_of(model)),
-        of_item=names.of_item,
-        norms=np.linalg.norm(encoded, axis=1),
-        index=FlatIndex(indexed),
-        counts=counts,
-        popular=np.argsort(-counts, kind="stable"),
-        digest=digest_of(source.sha256, backbone.fingerprint, items, indexed),
-    )
+    def _index(self, catalog: Catalog, indexed: NDArray[np.float32], changes: Changes) -> Index:
+        before, n = self._vectors_before, len(changes.kept)
+        queries = self._queries(catalog, indexed)
+        if before and np.array_equal(before.index.vectors[changes.kept, -1], indexed[:n, -1]):
+            return before.index.changed(changes.kept, indexed[n:], queries)
+        return Index.build(indexed, self.builder.index, queries)
 
+    def _queries(self, catalog: Catalog, indexed: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Real users' vectors to measure an approximate index with: items look otherwise (docs/log.md)."""
+        if kind_for(self.builder.index, catalog.size) == "flat":
+            return None
+        config = self.backbone.model.config
+        with self.builder.db.read() as s:
+            found = events.some_histories(s, self.target.channel_id, SAMPLED_USERS, config.length)
+        rows = [[row for row in catalog.rows(history) if row is not None] for history in found]
+        histories = [history for history in rows if history]
+        if not histories:
+            return None
+        users = encode_histories(self.model, torch.from_numpy(indexed[:, :-1]), histories)
+        return np.column_stack([users, np.ones(len(users), np.float32)])
 
-def _keep(db: Database, bundle: Bundle, encoded: NDArray[np.float32]) -> None:
-    """Store the vectors for the next process; without them it merely encodes again."""
-    data = snapshot_to_bytes(bundle.names, encoded)
-    try:
-        with db.session() as s:
-            if s.get(Channel, bundle.channel_id) is not None:
-                vectors.save_vectors(s, bundle.channel_id, bundle.adapter_sha256, bundle.fingerprint, data)
-    except Unavailable as error:
-        log.warning("channel %s: the vectors were not stored: %s", bundle.channel_id, error)
+    def _write_adapter(self) -> None:
+        if self.adapter is None:
+            return
+        weights, config = self._adapter_weights
+        mine = {site: tensor for site, tensor in weights.items() if site.startswith(adapters.USER_SIDE)}
+        (self.folder / ADAPTER).write_bytes(adapter_to_bytes(mine, config, self.backbone.fingerprint))
+
+    def _facts(self, catalog: Catalog, index: Index, indexed: NDArray[np.float32]) -> Facts:
+        target, fingerprint = self.target, self.backbone.fingerprint
+        return Facts(
+            adapter_sha256=target.adapter_sha256,
+            fingerprint=fingerprint,
+            items_revision=target.items_revision,
+            events_revision=target.events_revision,
+            modality=target.modality,
+            items=catalog.size,
+            dim=indexed.shape[1] - 1,
+            prior=self.prior,
+            index=index.kind,
+            recall=index.recall,
+            digest=digest_of(target.adapter_sha256, fingerprint, catalog, indexed),
+        )

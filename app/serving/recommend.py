@@ -1,108 +1,68 @@
-"""Recommendations and similar items out of a bundle."""
+"""From item ids to what is ranked, and what needs no model: popular and similar items."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
 from app.core.errors import NotFound
-from app.model.encode import encode_histories
+from app.serving.rank import Query, Ranked
 from app.serving.release import Bundle
 
-Reason = Literal["model", "cold_start", "similar"]
 _LISTED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Recommended:
-    """One answer. `score`: the model's, for `cold_start` the number of interactions, else the cosine."""
-
-    item_id: str
-    score: float
-    reason: Reason
-    metadata: dict[str, Any]
-
-
-def recommend(
+def query_of(
     bundle: Bundle,
     history_ids: Sequence[str],
     count: int,
-    exclude_ids: Collection[str] = (),
+    exclude_ids: Iterable[str] = (),
     exclude_seen: bool = True,
     strict: bool = True,
-) -> list[Recommended]:
-    """The best `count` items after a history (oldest first): fewer only when the catalogue has no more.
+) -> Query:
+    """The query for the best `count` items after a history (oldest first).
 
     Raises `NotFound` for items of the history that are not in the catalogue; without `strict`
-    (histories that the service has stored) they are left out. An empty history gets what is popular.
+    (histories that the service has stored) they are left out.
     """
-    history = history_rows(bundle, history_ids, strict)
-    excluded = {bundle.row_of[i] for i in exclude_ids if i in bundle.row_of}
-    if exclude_seen:
-        excluded |= set(history)
-    if not history:
-        return _popular(bundle, count, excluded)
-    return _by_model(bundle, history, count, excluded)
+    rows = bundle.catalog.rows(history_ids)
+    history = [row for row in rows if row is not None]
+    if strict and len(history) < len(rows):
+        raise _unknown(bundle, [i for i, row in zip(history_ids, rows, strict=True) if row is None])
+    excluded = {row for row in bundle.catalog.rows(exclude_ids) if row is not None} if exclude_ids else set()
+    return Query(bundle.folder, history, count, excluded.union(history) if exclude_seen else excluded)
 
 
-def history_rows(bundle: Bundle, item_ids: Sequence[str], strict: bool) -> list[int]:
-    """Item ids -> rows; `strict` raises `NotFound` that names the first unknown ones."""
-    unknown = [item_id for item_id in item_ids if item_id not in bundle.row_of] if strict else []
-    if unknown:
-        named = ", ".join(repr(item_id[:80]) for item_id in unknown[:_LISTED])
-        raise NotFound(
-            f"{len(unknown)} item(s) of the history are not in the catalogue: {named}. "
-            f"Import them{_with_image(bundle)} first, or leave them out.",
-            unknown=[item_id[:128] for item_id in unknown[:_LISTED]],
-        )
-    return [bundle.row_of[item_id] for item_id in item_ids if item_id in bundle.row_of]
+def popular(bundle: Bundle, count: int, excluded: AbstractSet[int]) -> Ranked:
+    """The items with most interactions, which are their scores: for a user without a history."""
+    head = bundle.popular[: count + len(excluded)].tolist()
+    return [(row, float(bundle.counts[row])) for row in head if row not in excluded][:count]
 
 
-def similar(bundle: Bundle, item_id: str, count: int) -> list[Recommended]:
+def similar(bundle: Bundle, item_id: str, count: int) -> Ranked:
     """The `count` items nearest to an item by cosine, never itself; raises `NotFound`.
 
     Cosine, not the inner product that ranks for users: there a long vector is wanted by many, so a few
     items with long vectors would be "similar" to everything.
     """
-    if item_id not in bundle.row_of:
+    row = bundle.catalog.rows([item_id])[0]
+    if row is None:
         raise NotFound(
-            f"There is no item {item_id[:80]!r} in the channel. Check the id, or import it"
-            f"{_with_image(bundle)} first."
+            f"There is no item {item_id[:80]!r} in the channel. Check the id, or import it{bundle.needs} "
+            "first; it can be found once it is encoded."
         )
-    row = bundle.row_of[item_id]
-    mine = int(bundle.of_item[row])
-    cosines = (bundle.vectors @ bundle.vectors[mine]).cpu().numpy()
-    cosines /= np.maximum(bundle.norms * bundle.norms[mine], 1e-12)
-    scores = cosines[bundle.of_item]  # (N,)
+    vectors = bundle.vectors
+    lengths = np.linalg.norm(vectors, axis=1)  # (N,)
+    scores = vectors @ vectors[row] / np.maximum(lengths * lengths[row], 1e-12)
     scores[row] = -np.inf
     best = np.argsort(-scores, kind="stable")[: min(count, len(scores) - 1)]
-    return [_recommended(bundle, int(r), float(scores[r]), "similar") for r in best]
+    return [(int(r), float(scores[r])) for r in best]
 
 
-def _with_image(bundle: Bundle) -> str:
-    return "" if bundle.model.config.image_size is None else ", with its image,"
-
-
-def _by_model(bundle: Bundle, history: list[int], count: int, excluded: set[int]) -> list[Recommended]:
-    texts = bundle.of_item[history].tolist()
-    # One history is too small for torch to split, so requests side by side do not compete: no lock.
-    user = encode_histories(bundle.model, bundle.vectors, [texts])
-    user = np.column_stack([user, np.ones(1, dtype=np.float32)])  # meets the items' popularity bias
-    # As many more as are left out: whatever they are, `count` remain.
-    scores, rows = bundle.index.search(user, count + len(excluded))
-    found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
-    kept = [(row, score) for row, score in found if row >= 0 and row not in excluded]
-    return [_recommended(bundle, row, score, "model") for row, score in kept[:count]]
-
-
-def _popular(bundle: Bundle, count: int, excluded: set[int]) -> list[Recommended]:
-    head = bundle.popular[: count + len(excluded)].tolist()
-    kept = [row for row in head if row not in excluded][:count]
-    return [_recommended(bundle, row, float(bundle.counts[row]), "cold_start") for row in kept]
-
-
-def _recommended(bundle: Bundle, row: int, score: float, reason: Reason) -> Recommended:
-    item = bundle.items[row]
-    # The text last: an attribute of that name must not hide it.
-    return Recommended(item.item_id, score, reason, {**item.attributes, "text": item.text})
+def _unknown(bundle: Bundle, ids: Sequence[str]) -> NotFound:
+    named = ", ".join(repr(item_id[:80]) for item_id in ids[:_LISTED])
+    return NotFound(
+        f"{len(ids)} item(s) of the history are not in the catalogue: {named}. "
+        f"Import them{bundle.needs} first, or leave them out.",
+        unknown=[item_id[:128] for item_id in ids[:_LISTED]],
+    )

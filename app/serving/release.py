@@ -1,74 +1,143 @@
-"""The bundle: all that answers for a channel, immutable and from one release."""
+"""A release: all that answers for a channel, immutable; a folder on disk, a bundle when it is open."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from app.core.errors import Invalid
-from app.model.encode import encode_histories
-from app.model.transrec import TransRec
-from app.serving.index import FlatIndex
-from app.store.catalog import ItemRow
+from app.model.bank_slots import AdapterWeights
+from app.model.checkpoint import adapter_from_bytes
+from app.serving.arrays import map_arrays
+from app.serving.catalog import Catalog
+from app.serving.folders import SIDECAR
+from app.serving.index import Index
 
 ZERO_SHOT = "zero-shot"
 """The method of version 0, the bare backbone."""
 
+ADAPTER, POPULARITY = "adapter.safetensors", "popularity.safetensors"
 
-@dataclass(frozen=True, eq=False)
-class Bundle:
-    """One channel's model and catalogue. N items share U distinct contents, each encoded once."""
+
+@dataclass(frozen=True)
+class Facts:
+    """What a release's folder says of itself."""
+
+    adapter_sha256: str  # "" for the bare backbone
+    fingerprint: str
+    items_revision: int
+    events_revision: int
+    modality: str
+    items: int
+    dim: int  # d of an item vector, without the popularity bias
+    prior: float  # weight of the popularity bias
+    index: str
+    recall: float
+    digest: str  # names exactly this adapter, backbone, catalogue and vectors
+
+    def write(self, folder: Path) -> None:
+        """Write them; the folder is whole then."""
+        (folder / SIDECAR).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Facts":
+        """Read them; raises `Invalid` where they are damaged."""
+        try:
+            return cls(**json.loads((folder / SIDECAR).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise Invalid(f"The release in {folder.name} is damaged. Remove its folder.") from error
+
+
+@dataclass(frozen=True)
+class Release:
+    """What answers for a channel now: which adapter, and where everything of it lies on disk."""
 
     channel_id: str
     channel: str
+    modality: str
     version: int
     method: str
-    adapter_sha256: str  # "" for the bare backbone
-    fingerprint: str
     generation: int
-    model: TransRec
-    items: tuple[ItemRow, ...]  # (N) by row
-    row_of: Mapping[str, int]
-    names: tuple[bytes, ...]  # (U) content digests
-    vectors: Tensor  # (U, d) float32 on the model's device
-    of_item: NDArray[np.int64]  # (N,) row of `vectors`
-    norms: NDArray[np.float32]  # (U,)
-    index: FlatIndex  # over (N, d + 1): item vectors, then the popularity bias
-    counts: NDArray[np.int64]  # (N,) interactions
-    popular: NDArray[np.int64]  # (N,) rows, most interactions first
-    digest: str
+    events_revision: int
+    folder: Path
+    facts: Facts
 
     @property
-    def item_ids(self) -> tuple[str, ...]:
-        """(N) by row."""
-        return tuple(item.item_id for item in self.items)
+    def digest(self) -> str:
+        """Names exactly this adapter, backbone and catalogue."""
+        return self.facts.digest
+
+    @cached_property
+    def json(self) -> bytes:
+        """What an answer says of it."""
+        shown = {"version": self.version, "method": self.method, "digest": self.digest}
+        return json.dumps(shown, separators=(",", ":")).encode()
 
 
-def digest_of(
-    adapter_sha256: str,
-    fingerprint: str,
-    items: tuple[ItemRow, ...],
-    indexed: NDArray[np.float32],
-) -> str:
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """An open release: N items by row, memory-mapped."""
+
+    folder: Path
+    facts: Facts
+    catalog: Catalog
+    index: Index  # over (N, d + 1): item vectors, then the popularity bias
+    adapter: AdapterWeights  # what the user encoder needs of the adapter
+    counts: NDArray[np.int64]  # (N,) interactions
+    popular: NDArray[np.int32]  # (N,) rows, most interactions first
+    nbytes: int  # of all files
+
+    @property
+    def needs(self) -> str:
+        """What an item needs beside its row, for messages."""
+        return ", with its image," if self.facts.modality == "image" else ""
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(N, d) item vectors."""
+        return self.index.vectors[:, :-1]
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Map a folder into memory; raises `Invalid` where it is damaged or its parts do not fit together."""
+    popularity: dict[str, Any] = map_arrays(folder / POPULARITY)
+    bundle = Bundle(
+        folder=folder,
+        facts=Facts.read(folder),
+        catalog=Catalog(folder),
+        index=Index.load(folder),
+        adapter=_read_adapter(folder),
+        counts=popularity["counts"],
+        popular=popularity["popular"],
+        nbytes=sum(path.stat().st_size for path in folder.iterdir()),
+    )
+    _check(bundle)
+    return bundle
+
+
+def digest_of(adapter_sha256: str, fingerprint: str, catalog: Catalog, indexed: NDArray[np.float32]) -> str:
     """sha256 that names exactly this adapter, backbone, catalogue and these indexed vectors."""
     digest = hashlib.sha256(f"{adapter_sha256}\n{fingerprint}\n".encode())
-    digest.update("\0".join(item.item_id for item in items).encode())
+    digest.update(catalog.all_json)
     digest.update(np.ascontiguousarray(indexed).data)
     return digest.hexdigest()
 
 
-def validate(bundle: Bundle) -> None:
-    """Raise `Invalid` unless counts, shapes and values fit together; nothing unchecked goes live."""
-    n, dim = len(bundle.items), bundle.model.config.dim
-    sizes = {len(bundle.row_of), len(bundle.of_item), len(bundle.counts), len(bundle.popular)}
-    if sizes | {bundle.index.size} != {n}:
-        raise Invalid(f"The release has {n} items, but its parts have {sorted(sizes)}. Build it again.")
-    if tuple(bundle.vectors.shape) != (len(bundle.names), dim):
-        raise Invalid(f"The release's vectors have the shape {tuple(bundle.vectors.shape)}. Build it again.")
-    if not bool(bundle.vectors.isfinite().all()):
-        raise Invalid("The release's item vectors hold NaN or infinite values. Train the adapter again.")
-    if n and not np.isfinite(encode_histories(bundle.model, bundle.vectors, [[0]])).all():
-        raise Invalid("The release's user encoder gives NaN or infinite values. Train the adapter again.")
+def _read_adapter(folder: Path) -> AdapterWeights:
+    path = folder / ADAPTER
+    if not path.exists():
+        return AdapterWeights("", None, {})
+    weights, config, _ = adapter_from_bytes(path.read_bytes())
+    return AdapterWeights(Facts.read(folder).adapter_sha256, config, weights)
+
+
+def _check(bundle: Bundle) -> None:
+    n = bundle.facts.items
+    sizes = {bundle.catalog.size, bundle.index.size, len(bundle.counts), len(bundle.popular)}
+    if sizes != {n} or bundle.index.dim != bundle.facts.dim + 1:
+        raise Invalid(f"The release has {n} items, but its parts have {sorted(sizes)}. Remove its folder.")

@@ -1,4 +1,4 @@
-"""The swapper: sees that a channel's generation has changed, and has its bundle built."""
+"""The swapper: sees that a channel's generation has changed, and has its release built."""
 
 import logging
 import threading
@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from app.core.errors import Unavailable
 from app.serving.engine import Engine
-from app.store.channels import generations
+from app.store.access import RememberedAccess
+from app.store.channels import counters
 from app.store.wake import Wake
 
 log = logging.getLogger(__name__)
@@ -16,8 +17,8 @@ BUILDERS = 2  # a channel with a big catalogue must not hold up the others
 class Swapper:
     """A thread that looks at the generations at every wake-up, and every `poll_seconds` anyway."""
 
-    def __init__(self, engine: Engine, wake: Wake) -> None:
-        self.engine, self.wake = engine, wake
+    def __init__(self, engine: Engine, wake: Wake, access: RememberedAccess) -> None:
+        self.engine, self.wake, self.access = engine, wake, access
         self._thread = threading.Thread(target=self._run, name="swapper", daemon=True)
         self._builders = ThreadPoolExecutor(BUILDERS, thread_name_prefix="builder")
 
@@ -27,7 +28,7 @@ class Swapper:
 
     def stop(self) -> None:
         """Stop after the present look; a build in progress is dropped."""
-        self.engine.stopping.set()
+        self.engine.stop()
         self._thread.join()
         self._builders.shutdown(cancel_futures=True)
 
@@ -35,12 +36,14 @@ class Swapper:
         """Have every channel built whose generation is not its bundle's; unload those that are gone."""
         try:
             with self.engine.db.read() as s:
-                current = generations(s)
+                self.access.look(s)
+                found = counters(s)
         except Unavailable as error:
             log.warning("the database is away, the live releases go on: %s", error)
             return
-        self.engine.keep_only(set(current))
-        for channel_id, generation in current.items():
+        self.engine.note_events({channel_id: events for channel_id, (_, events) in found.items()})
+        self.engine.keep_only(set(found))
+        for channel_id, (generation, _) in found.items():
             if self.engine.is_due(channel_id, generation):
                 self._builders.submit(self.engine.refresh, channel_id, generation)
 

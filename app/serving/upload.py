@@ -11,7 +11,7 @@ from app.core.errors import Invalid
 from app.model import adapters
 from app.model.backbone import Backbone
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
-from app.model.encode import encode_histories, encode_items, popularity_bias
+from app.model.encode import encode_histories, encode_items, popularity_bias, prior_of
 from app.model.methods import AdapterConfig
 from app.model.transrec import TransRec
 
@@ -41,7 +41,7 @@ def _try_out(backbone: Backbone, model: TransRec) -> None:
     with np.errstate(over="ignore"):
         vectors = encode_items(model, backbone.inputs(probes))
         user = encode_histories(model, torch.from_numpy(vectors), [range(len(probes))])
-        bias = popularity_bias(model, np.array([10**9]))
+        bias = popularity_bias(prior_of(model), np.array([10**9]))
     if not all(np.isfinite(numbers).all() for numbers in (vectors, user, bias)):
         raise Invalid("The adapter's weights are so large that its vectors overflow. Train it again.")
 

@@ -51,8 +51,12 @@ class Wake:
 
     def releases(self, channel_id: str) -> bool:
         """Make every process look at the channel's generation now instead of at its next poll."""
+        return self.look(channel_id)
+
+    def look(self, why: str = "") -> bool:
+        """Make every process look now at what may have changed: generations and keys."""
         try:
-            self.client.publish(WAKE_RELEASES, channel_id)
+            self.client.publish(WAKE_RELEASES, why)
         except redis.RedisError as error:
             self.away(error)
             return False

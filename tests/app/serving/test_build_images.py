@@ -1,11 +1,17 @@
 """Bundles of image channels."""
 
+from pathlib import Path
+
 import pytest
 
 from app.core.errors import Unavailable
 from app.core.images import image_info
 from app.model.backbone import Backbone, Backbones
-from app.serving.build import _contents, build, read_source
+from app.serving.build import Builder
+from app.serving.catalog import Catalog
+from app.serving.folders import Folders
+from app.serving.release import Bundle, open_bundle
+from app.serving.source import read_contents, read_target
 from app.store import channels, images, tenants
 from app.store.catalog import ItemRow, upsert_items
 from app.store.db import Database
@@ -32,33 +38,49 @@ def put(db: Database, channel_id: str, item_id: str, seed: int) -> None:
         images.put_image(s, channel_id, ImageRow(item_id, image_info(data), data))
 
 
-def test_items_that_share_an_image_are_encoded_once(
-    sqlite: Database, image_backbone: Backbone, channel_id: str
-) -> None:
+@pytest.fixture
+def builder(sqlite: Database, image_backbone: Backbone, tmp_path: Path) -> Builder:
+    return Builder(sqlite, Backbones(image_backbone), Folders(tmp_path / "releases"))
+
+
+def test_items_that_share_an_image_are_encoded_once(builder: Builder, channel_id: str) -> None:
     encoded: list[int] = []
-    bundle = build(
-        sqlite, Backbones(image_backbone), channel_id, progress=lambda done, _: encoded.append(done)
-    )
-    assert bundle.item_ids == ("a", "b", "c")  # d has no image
-    assert bundle.of_item.tolist() == [0, 0, 1]
+    release = builder.build(channel_id, lambda done, _: encoded.append(done))
+    bundle = open_bundle(release.folder)
+    assert ids_of(bundle) == ["a", "b", "c"]  # d has no image
+    assert bundle.vectors[0].tolist() == bundle.vectors[1].tolist() != bundle.vectors[2].tolist()
     assert encoded == [2]
-    again = build(
-        sqlite, Backbones(image_backbone), channel_id, progress=lambda done, _: encoded.append(done)
-    )
-    assert again.digest == bundle.digest
-    assert encoded == [2]  # the stored vectors were found
+    assert bundle.needs
+
+
+def test_images_come_and_go(sqlite: Database, builder: Builder, channel_id: str) -> None:
+    builder.build(channel_id)
+    put(sqlite, channel_id, "d", 2)  # the picture of c: known
+    bundle = open_bundle(builder.build(channel_id, lambda *_: pytest.fail("encoded")).folder)
+    assert ids_of(bundle) == ["a", "b", "c", "d"]
+    put(sqlite, channel_id, "a", 3)
+    encoded: list[int] = []
+    bundle = open_bundle(builder.build(channel_id, lambda done, _: encoded.append(done)).folder)
+    assert (ids_of(bundle), encoded) == (["b", "c", "d", "a"], [1])
+    with sqlite.session() as s:
+        images.delete_image(s, channel_id, "b")
+    assert ids_of(open_bundle(builder.build(channel_id).folder)) == ["c", "d", "a"]
+
+
+def ids_of(bundle: Bundle) -> list[str]:
+    return [bundle.catalog.item_id(row) for row in range(bundle.catalog.size)]
 
 
 def test_an_image_replaced_while_a_release_is_built_is_never_kept_under_the_old_name(
-    sqlite: Database, image_backbone: Backbone, channel_id: str
+    sqlite: Database, builder: Builder, channel_id: str
 ) -> None:
-    source = read_source(sqlite, channel_id, Backbones(image_backbone))
-    assert _contents(sqlite, source, [0]) == [picture(1)]
+    target, catalog = read_target(sqlite, channel_id), Catalog(builder.build(channel_id).folder)
+    assert read_contents(sqlite, target, catalog, [0]) == [picture(1)]
     put(sqlite, channel_id, "a", 3)
     with pytest.raises(Unavailable, match="changed"):
-        _contents(sqlite, source, [0])
+        read_contents(sqlite, target, catalog, [0])
     with sqlite.session() as s:
         images.delete_image(s, channel_id, "a")
     with pytest.raises(Unavailable, match="changed"):
-        _contents(sqlite, source, [0])
-    assert _contents(sqlite, source, [2]) == [picture(2)]
+        read_contents(sqlite, target, catalog, [0])
+    assert read_contents(sqlite, target, catalog, [2]) == [picture(2)]
