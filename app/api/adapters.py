@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import Access, DatabaseDep, EngineDep, Operator, SettingsDep
+from app.api.deps import DatabaseDep, EngineDep, Operator, SettingsDep
 from app.api.schemas import AdapterOut
 from app.api.uploads import RAW_BODY, read_body
 from app.serving.engine import Engine
 from app.serving.upload import accept_adapter
 from app.store import registry
+from app.store.access import Access
 from app.store.db import Database
 from app.store.tables import Adapter
 

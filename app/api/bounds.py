@@ -4,7 +4,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_JSON_BYTES = 1024**2
-UPLOADS = ("/imports", "/adapters", "/image")  # these count for themselves, against the settings
+# These count for themselves, against the settings. By method: an item's id may end so, too.
+UPLOADS = {"POST": ("/imports", "/adapters"), "PUT": ("/image",)}
 
 
 class Bounds:
@@ -21,7 +22,7 @@ class Bounds:
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             # No database stores it, and PostgreSQL fails on it: such a thing is nowhere.
             scope = {**scope, "path": "/nul", "raw_path": b"/nul", "query_string": b""}
-        bounded = not scope["path"].endswith(UPLOADS)
+        bounded = not scope["path"].endswith(UPLOADS.get(scope["method"], ()))
         await self.app(scope, _counted(receive) if bounded else receive, send)
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api.deps import DatabaseDep, EngineDep, OperatorScope, Reader, ReaderScope, WakeDep
-from app.api.schemas import ChannelDetail, ChannelOut, NewChannel, ReleaseRef, Serving
+from app.api.schemas import ChannelDetail, ChannelOut, IndexOut, NewChannel, ReleaseRef, Serving
 from app.serving.engine import Engine
 from app.serving.release import ZERO_SHOT
 from app.store import catalog, channels, events, images, registry, releases
@@ -55,9 +55,10 @@ def _detail(db: Database, engine: Engine, channel: Channel) -> ChannelDetail:
 
 
 def _serving(engine: Engine, channel_id: str) -> Serving:
-    bundle, failure = engine.live.get(channel_id), engine.failures.get(channel_id)
+    release, failure = engine.live.get(channel_id), engine.failures.get(channel_id)
     return Serving(
-        release=ReleaseRef.model_validate(bundle) if bundle else None,
-        generation=bundle.generation if bundle else None,
+        release=ReleaseRef.model_validate(release) if release else None,
+        generation=release.generation if release else None,
+        index=IndexOut(kind=release.facts.index, recall=release.facts.recall) if release else None,
         failure=failure.reason if failure else None,
     )

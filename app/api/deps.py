@@ -1,7 +1,6 @@
 """What handlers ask for: settings, database, engine, wake-ups, and who asks for which channel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request
@@ -10,9 +9,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.core.config import Settings
 from app.core.errors import Unauthorized
 from app.serving.engine import Engine
+from app.store.access import Access, RememberedAccess, access_of
 from app.store.db import Database
 from app.store.scope import Scope, require_platform, scope_for
-from app.store.tables import Channel
 from app.store.tenants import Principal, Role, authenticate
 from app.store.wake import Wake
 
@@ -36,40 +35,39 @@ async def _wake(request: Request) -> Wake:
     return cast(Wake, request.app.state.wake)
 
 
+async def _remembered(request: Request) -> RememberedAccess:
+    return cast(RememberedAccess, request.app.state.access)
+
+
 async def _secret(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> str:
     if credentials is None:
-        raise Unauthorized("There is no API key. Send it as 'Authorization: Bearer tr_...'.")
+        raise _no_key()
     return credentials.credentials
+
+
+def secret_of(request: Request) -> str:
+    """The key that came with a request, as `Secret` finds it; raises `Unauthorized`."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise _no_key()
+    return secret
+
+
+def _no_key() -> Unauthorized:
+    return Unauthorized("There is no API key. Send it as 'Authorization: Bearer tr_...'.")
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_db)]
 EngineDep = Annotated[Engine, Depends(_engine)]
 WakeDep = Annotated[Wake, Depends(_wake)]
+RememberedDep = Annotated[RememberedAccess, Depends(_remembered)]
 Secret = Annotated[str, Depends(_secret)]
 TenantQuery = Annotated[
     str | None, Query(description="Which tenant; only a platform operator's key needs to say.")
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """A principal at one of its channels."""
-
-    principal: Principal
-    channel: Channel
-
-    @property
-    def channel_id(self) -> str:
-        """The channel's id."""
-        return self.channel.id
-
-    @property
-    def actor(self) -> str:
-        """Who is written down as having done it."""
-        return self.principal.key_id
 
 
 def _scope(needs: Role) -> Callable[..., Scope]:
@@ -84,8 +82,7 @@ def _access(needs: Role) -> Callable[..., Access]:
     # One session and one trip to the thread pool for all three questions.
     def access(db: DatabaseDep, secret: Secret, channel: str, tenant: TenantQuery = None) -> Access:
         with db.read() as s:
-            scope = scope_for(s, authenticate(s, secret), tenant, needs)
-            return Access(scope.principal, scope.channel(s, channel))
+            return access_of(s, secret, tenant, channel, needs)
 
     return access
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import TransRecError, Unavailable
+from app.core.errors import TooBusy, TransRecError, Unavailable
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -45,7 +45,7 @@ def install(app: FastAPI) -> None:
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TransRecError)  # noqa: S101 - the handler is registered for it
     headers = {}
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooBusy):
         headers["Retry-After"] = str(error.retry_after)
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"

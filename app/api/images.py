@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import Access, DatabaseDep, Reader, SettingsDep, WakeDep, Writer
+from app.api.deps import DatabaseDep, Reader, SettingsDep, WakeDep, Writer
 from app.api.schemas import ImageOut
 from app.api.uploads import RAW_BODY, read_body
 from app.core.config import Settings
 from app.core.images import MEDIA_TYPES, check_image
 from app.store import images
+from app.store.access import Access
 from app.store.db import Database
 from app.store.images import ImageRow
 from app.store.tables import ItemImage

@@ -3,11 +3,12 @@
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import Access, DatabaseDep, Reader, SettingsDep, WakeDep, Writer
+from app.api.deps import DatabaseDep, Reader, SettingsDep, WakeDep, Writer
 from app.api.schemas import ImportOut, ImportReportOut
 from app.api.uploads import RAW_BODY, Upload, received
 from app.core.config import Settings
 from app.core.errors import Invalid, NotFound
+from app.store.access import Access
 from app.store.db import Database
 from app.store.formats import Format
 from app.store.imports import ImportReport, Kind, Limits, check_format, list_imports, run_import

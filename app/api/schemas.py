@@ -1,5 +1,6 @@
 """What requests and answers look like. An unknown field in a request is an error, never ignored."""
 
+import math
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -12,15 +13,25 @@ from app.model.methods import AdapterConfig
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL character cannot be stored: leave it out")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("half a surrogate pair cannot be stored: leave it out")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half a surrogate pair cannot be stored: leave it out") from None
     return text
+
+
+def _no_nan(attributes: dict[str, Any]) -> dict[str, Any]:
+    # Python's JSON has it, and for tables it is a missing value. Further inside it is refused anyway.
+    if any(isinstance(value, float) and math.isnan(value) for value in attributes.values()):
+        raise ValueError("NaN is not a JSON number")
+    return attributes
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, examples=["books"])]
 Text = Annotated[str, AfterValidator(_storable), Field(max_length=1000)]
 ItemId = Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=128, examples=["item-1"])]
 UserId = Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=128, examples=["user-1"])]
+Attributes = Annotated[dict[str, Any], AfterValidator(_no_nan), Field(examples=[{"price": 1.5}])]
 
 
 class Body(BaseModel):
@@ -100,11 +111,19 @@ class ReleaseRef(Answer):
     digest: str | None = Field(None, description="Names exactly this adapter, backbone and catalogue.")
 
 
+class IndexOut(Answer):
+    """How a release's items are searched; `recall` is its recall@10 against exact search, measured."""
+
+    kind: str = Field(examples=["flat"])
+    recall: float = Field(examples=[1.0])
+
+
 class Serving(Answer):
     """What this process answers with, and why a newer release is not loaded, if so."""
 
     release: ReleaseRef | None
     generation: int | None
+    index: IndexOut | None
     failure: str | None
 
 
@@ -155,6 +174,59 @@ class ItemOut(Answer):
     item_id: str
     text: str
     attributes: dict[str, Any]
+
+
+class ItemContent(Body):
+    """What an item is made of; the rules are those of imports."""
+
+    text: str = Field(
+        examples=["a thing"], description="What the encoder reads; the title in a channel of images."
+    )
+    attributes: Attributes = Field(default_factory=dict)
+
+
+class ItemPatch(Body):
+    """What of an item to change: an attribute that is null is taken away, one that is left out stays."""
+
+    text: str = Field("", examples=["another thing"], description="Left out, the text stays.")
+    attributes: Attributes = Field(default_factory=dict)
+
+    @property
+    def new_text(self) -> str | None:
+        """The text, None if it was left out."""
+        return self.text if "text" in self.model_fields_set else None
+
+
+class NewItem(ItemContent):
+    """An item to store."""
+
+    item_id: str = Field(examples=["item-1"])
+
+
+class NewItems(Body):
+    """Items to store, all or none."""
+
+    items: list[NewItem] = Field(min_length=1, max_length=1000)
+
+
+class ItemsStored(Answer):
+    """What became of the items."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+
+
+class ItemIds(Body):
+    """Items to delete."""
+
+    item_ids: list[ItemId] = Field(min_length=1, max_length=1000)
+
+
+class ItemsDeleted(Answer):
+    """How many items were deleted; unknown ids are left out of the count."""
+
+    deleted: int
 
 
 class ImageOut(Answer):
@@ -317,6 +389,52 @@ class SimilarOut(Answer):
 
     release: ReleaseRef
     items: list[RecommendedOut]
+
+
+class DeviceTier(Answer):
+    """Adapters in the slots of a bank; one counts once a batch."""
+
+    resident_bytes: int
+    hits: int
+    misses: int
+    evictions: int
+    load_seconds: float
+
+
+class HostTier(Answer):
+    """Releases that one process has open, mapped into memory."""
+
+    releases: int
+    bytes: int
+    hits: int
+    misses: int
+    seconds: float = Field(description="Spent on opening.")
+
+
+class DiskTier(Answer):
+    """Releases that lie whole on this machine's disk."""
+
+    releases: int
+
+
+class QueueState(Answer):
+    """What waits for the model, and what became of what has waited."""
+
+    waiting: int
+    answered: int
+    batches: int
+    refused: int = Field(description="Answered 429 because the queue, or the channel's share, was full.")
+    expired: int = Field(description="Answered 429 because they waited too long.")
+    failed: int
+
+
+class ServingState(Answer):
+    """The tiers and the queue of one server; device and queue by modality, host also of the `server`."""
+
+    device: dict[str, DeviceTier]
+    host: dict[str, HostTier]
+    disk: DiskTier
+    queue: dict[str, QueueState]
 
 
 class Problem(BaseModel):

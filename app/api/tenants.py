@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.deps import DatabaseDep, Platform, TenantOperator
+from app.api.deps import DatabaseDep, Platform, RememberedDep, TenantOperator, WakeDep
 from app.api.schemas import KeyOut, NewKey, NewKeyOut, NewTenant, TenantOut
 from app.store import tenants
 from app.store.tables import ApiKey, Tenant
@@ -40,7 +40,12 @@ def list_keys(db: DatabaseDep, scope: TenantOperator) -> list[ApiKey]:
 
 
 @router.delete("/{tenant}/keys/{key_id}", response_model=KeyOut)
-def revoke_key(key_id: str, db: DatabaseDep, scope: TenantOperator) -> ApiKey:
+def revoke_key(
+    key_id: str, db: DatabaseDep, scope: TenantOperator, access: RememberedDep, wake: WakeDep
+) -> ApiKey:
     """Revoke a key: from now on it is refused."""
     with db.session() as s:
-        return tenants.revoke_key(s, scope.tenant_id, key_id)
+        key = tenants.revoke_key(s, scope.tenant_id, key_id)
+    access.forget()
+    wake.look()
+    return key

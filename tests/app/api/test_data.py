@@ -75,7 +75,7 @@ def test_half_a_surrogate_pair_is_refused(shop: Shop, body: str) -> None:
     headers = {"content-type": "application/json"}
     answer = shop.reader.post(f"{BOOKS}/recommendations", content=body, headers=headers)
     assert is_problem(answer, 422)
-    assert "surrogate" in answer.json()["detail"]
+    assert "hex escape" in answer.json()["detail"]
 
 
 def test_a_new_item_is_recommended(shop: Shop) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from app.model import adapters
 from app.model.backbone import Backbone
-from app.model.encode import encode_histories, encode_items, popularity_bias
+from app.model.encode import encode_histories, encode_items, popularity_bias, prior_of
 from app.model.methods import AdapterConfig
 from tests.app.api.conftest import Shop, is_problem, wait_for
 from tests.fakes import adapter_bytes, adapter_weights, picture
@@ -64,7 +64,7 @@ def offline(backbone: Backbone, config: AdapterConfig | None, seed: int, history
     vectors = torch.from_numpy(encode_items(model, backbone.inputs([picture(n) for n in range(1, 12)])))
     rows = [n - 1 for n in history]
     scores = vectors @ torch.from_numpy(encode_histories(model, vectors, [rows])[0])
-    scores += torch.from_numpy(popularity_bias(model, np.array([3] + [0] * 10)))
+    scores += torch.from_numpy(popularity_bias(prior_of(model), np.array([3] + [0] * 10)))
     return [f"p{row + 1}" for row in scores.argsort(descending=True).tolist() if row not in rows]
 
 
