@@ -11,10 +11,10 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 WITH_DOTS = dots() { while sleep 2; do printf .; done; }; dots & pid=$$!; trap 'kill $$pid 2>/dev/null; echo' EXIT;
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench quality serve clean
+.PHONY: help install demo test check bench bench-serve quality serve clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 install: $(STAMP) ## Create .venv with everything pinned (about 2 minutes, once)
 
@@ -35,8 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 2 minutes; ARGS=--help)
 	@$(BIN)/transrec demo $(ARGS)
 
-test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 5 minutes on 2 cores; ARGS="-k name")
-	@echo "Running all tests; about 5 minutes on two cores; the dots are progress."
+test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 7 minutes on 2 cores; ARGS="-k name")
+	@echo "Running all tests; about 7 minutes on two cores; the dots are progress."
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: install ## Lint, format, types, import order (about a minute)
@@ -45,8 +45,13 @@ check: install ## Lint, format, types, import order (about a minute)
 	@echo "[3/4] mypy, slow the first time" && $(BIN)/mypy
 	@echo "[4/4] import order" && $(BIN)/lint-imports
 
-bench: install ## Print latency, throughput and swap figures (2 minutes; keep the machine idle)
-	@$(BIN)/python -m tests.benchmarks.serving $(ARGS)
+bench: install ## Print figures of the parts: mixed batches, index, encoding (4 minutes; keep the machine idle)
+	@echo "[1/3] mixed batches of adapters" && OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bank user
+	@echo "[2/3] index" && OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.index
+	@echo "[3/3] encoding" && $(BIN)/python -m tests.benchmarks.encoding
+
+bench-serve: install ## Drive the real service with load (4 minutes; keep the machine idle; ARGS=--help)
+	@$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
 quality: install ## Print HR@10 and NDCG@10 by method (minutes a channel; ARGS="pastry deli")
 	@$(BIN)/python -m tests.benchmarks.quality $(or $(ARGS),pastry deli)
