@@ -2,7 +2,6 @@
 what nobody has encoded, and leaves a folder that every process of the machine can open.
 """
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -13,26 +12,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from app.core.errors import Invalid, Unavailable
-from app.model import adapters
 from app.model.backbone import Backbone, Backbones
-from app.model.bank_slots import AdapterWeights
-from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
 from app.model.encode import Progress, encode_histories, encode_items, popularity_bias, prior_of
 from app.model.inputs import distinct_contents
-from app.model.methods import AdapterConfig
 from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes
-from app.model.transrec import TransRec
+from app.serving.adapted import Adapted
 from app.serving.arrays import write_arrays
 from app.serving.catalog import IDS, ITEMS, Catalog, write_catalog
 from app.serving.desk import Desk
 from app.serving.folders import Folders
 from app.serving.index import Asked, Index, kind_for
-from app.serving.release import ADAPTER, POPULARITY, Bundle, Facts, Release, digest_of, open_bundle
+from app.serving.release import POPULARITY, Bundle, Facts, Release, digest_of, open_bundle
 from app.serving.source import Changes, Target, read_changes, read_contents, read_counts, read_target
-from app.store import events, registry, vectors
+from app.store import events, vectors
 from app.store.db import Database
 from app.store.tables import Channel
 
@@ -105,7 +99,7 @@ class _Making:
         index.save(self.folder)
         popular = np.argsort(-counts, kind="stable").astype(np.int32)
         write_arrays(self.folder / POPULARITY, {"counts": counts, "popular": popular})
-        self._write_adapter()
+        self.adapted.write_user_side(self.folder)
         self._facts(catalog, index, indexed).write(self.folder)
         open_bundle(self.folder)  # nothing unchecked goes live
 
@@ -138,40 +132,16 @@ class _Making:
         return (self.base.catalog, self.base.facts.items_revision) if self.base else (None, -1)
 
     @cached_property
-    def adapter(self) -> bytes | None:
-        """The adapter's file; None for the bare backbone. Raises `Invalid` where it is damaged."""
-        if not self.target.version:
-            return None
-        with self.builder.db.read() as s:
-            row = registry.get_adapter(s, self.target.channel_id, self.target.version, with_weights=True)
-        if hashlib.sha256(row.weights).hexdigest() != row.sha256:
-            raise Invalid(f"The weights of version {row.version} are damaged. Promote another version.")
-        return bytes(row.weights)
-
-    @cached_property
-    def model(self) -> TransRec:
-        """The channel's own model."""
-        if self.adapter is None:
-            return self.backbone.model
-        weights, config = self._adapter_weights
-        return adapters.load(self.backbone.model, config, weights)
-
-    @cached_property
-    def _adapter_weights(self) -> tuple[dict[str, Tensor], AdapterConfig]:
-        weights, config, fingerprint = adapter_from_bytes(self.adapter or b"")
-        if fingerprint != self.backbone.fingerprint:
-            raise Invalid(
-                f"Version {self.target.version} was trained on another backbone ({fingerprint[:12]}). "
-                "Train it again on this one, or promote another version."
-            )
-        return weights, config
+    def adapted(self) -> Adapted:
+        """The adapter, and the model with it."""
+        return Adapted(self.builder.db, self.target, self.backbone)
 
     @cached_property
     def prior(self) -> float:
         """The weight of the adapter's popularity prior."""
         if self._vectors_before:
             return self._vectors_before.facts.prior
-        return prior_of(self.model)
+        return prior_of(self.adapted.model)
 
     def _write_catalog(self, changes: Changes) -> Catalog:
         if self.base and self.base.facts.items_revision == self.target.items_revision:
@@ -244,23 +214,16 @@ class _Making:
             contents = read_contents(self.builder.db, self.target, catalog, item_of[chunk].tolist())
             if len(missing) <= FEW:
                 desk = self.builder.desks[self.target.modality]
-                yield chunk, desk.encode(self._item_side(), contents)
+                yield chunk, desk.encode(self.adapted.item_side, contents)
                 note(len(chunk), 0)
             else:
-                yield chunk, encode_items(self.model, self.backbone.inputs(contents), note)
-
-    def _item_side(self) -> AdapterWeights:
-        if self.adapter is None:
-            return AdapterWeights("", None, {})
-        weights, config = self._adapter_weights
-        mine = {k: v for k, v in weights.items() if k.startswith(adapters.ITEM_SIDE)}
-        return AdapterWeights(self.target.adapter_sha256, config, mine)
+                yield chunk, encode_items(self.adapted.model, self.backbone.inputs(contents), note)
 
     def _check_finite(self, encoded: NDArray[np.float32], users_checked: bool) -> None:
         if not np.isfinite(encoded).all():
             raise Invalid("The release's item vectors hold NaN or infinite values. Train the adapter again.")
         if len(encoded) and not users_checked:
-            user = encode_histories(self.model, torch.from_numpy(encoded[:1]), [[0]])
+            user = encode_histories(self.adapted.model, torch.from_numpy(encoded[:1]), [[0]])
             if not np.isfinite(user).all():
                 raise Invalid("The user encoder gives NaN or infinite values. Train the adapter again.")
 
@@ -303,15 +266,8 @@ class _Making:
         histories = [history for history in rows if history]
         if not histories:
             return None
-        users = encode_histories(self.model, torch.from_numpy(indexed[:, :-1]), histories)
+        users = encode_histories(self.adapted.model, torch.from_numpy(indexed[:, :-1]), histories)
         return np.column_stack([users, np.ones(len(users), np.float32)])
-
-    def _write_adapter(self) -> None:
-        if self.adapter is None:
-            return
-        weights, config = self._adapter_weights
-        mine = {site: tensor for site, tensor in weights.items() if site.startswith(adapters.USER_SIDE)}
-        (self.folder / ADAPTER).write_bytes(adapter_to_bytes(mine, config, self.backbone.fingerprint))
 
     def _facts(self, catalog: Catalog, index: Index, indexed: NDArray[np.float32]) -> Facts:
         target, fingerprint = self.target, self.backbone.fingerprint
