@@ -1,6 +1,12 @@
 """Scenarios in a closed loop: how many requests a second, and what they depend on."""
 
-from app.core.config import Settings
+import torch
+
+from app.model.adapters import attach, extract
+from app.model.backbone import load_backbone
+from app.model.bank import Bank
+from app.model.bank_slots import AdapterWeights
+from app.model.methods import AdapterConfig
 from tests.benchmarks.load.bench import (
     Options,
     Results,
@@ -14,6 +20,7 @@ from tests.benchmarks.load.bench import (
     title,
     users,
 )
+from tests.benchmarks.load.population import BACKBONE, Spec
 from tests.benchmarks.load.result import median_rate, together
 from tests.benchmarks.load.service import Service, memory, warm
 from tests.benchmarks.load.traffic import mixed
@@ -72,17 +79,24 @@ async def tiers(o: Options) -> None:
     spec = o.spec(64, 1_000)
     resident = max(1, spec.channels // 4)
     title(f"d. {spec.channels:,} channels, a device tier for {resident:,} adapters, Zipf(1.0)")
-    if TIER.lower().removeprefix("transrec_") not in Settings.model_fields:
-        print(f"Not run: this version has no setting {TIER}.")
-        return
-    with o.serve(spec) as whole:
-        budget = o.tier_bytes or resident * whole.population.adapter_bytes
-        print(f"An adapter has {whole.population.adapter_bytes:,} bytes, the tier {budget:,}.\n")
-        with o.serve(spec, {TIER: str(budget)}) as small:
-            results = await _side_by_side(o, whole, small)
+    slot = slot_bytes(spec)
+    budget = o.tier_bytes or resident * slot
+    print(f"An adapter takes {slot:,} bytes on the device, the tier has {budget:,}.\n")
+    with o.serve(spec) as whole, o.serve(spec, {TIER: str(budget)}) as small:
+        results = await _side_by_side(o, whole, small)
     show(results)
     compare(results, "small tier", "all resident", ">= 0.7")
     compare(results, "all resident", "empty handler")
+
+
+def slot_bytes(spec: Spec) -> int:
+    """What one of the population's adapters takes on the device."""
+    model, config = load_backbone(BACKBONE).model, AdapterConfig(encoders=spec.adapter)
+    bank = Bank(model, "user", 2**30)
+    one = AdapterWeights("one", config, extract(attach(model, config)))
+    length = model.config.length
+    bank.users([one], torch.zeros(1, length, model.config.dim), torch.ones(1, length, dtype=torch.bool))
+    return bank.stats.resident_bytes
 
 
 async def _side_by_side(o: Options, whole: Service, small: Service) -> Results:
