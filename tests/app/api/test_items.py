@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.store.wake import Wake
 from tests.app.api.conftest import Server, Shop, client, is_problem, wait_for
 
 BOOKS = "/v1/channels/books"
@@ -217,3 +218,25 @@ def test_roles_and_tenants(server: Server, shop: Shop, platform: httpx.Client) -
                 assert is_problem(who.request(method, path, content=content, headers=JSON), status)
     assert shop.reader.get(f"{ITEMS}/i1").json()["text"] == "thing 1 of kind 1"
     assert platform.delete(f"{ITEMS}/i1?tenant={shop.tenant}").status_code == 204
+
+
+def test_other_processes_are_woken_by_changes_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(Wake, "releases", lambda _, channel_id: woken.append(channel_id))
+    thing = {"text": "a new thing"}
+    for method, path, body, calls in (
+        ("PUT", "/new", thing, 1),
+        ("PUT", "/new", thing, 0),
+        ("PUT", "/new", {"text": " "}, 0),
+        ("PATCH", "/new", {"text": "another"}, 1),
+        ("PATCH", "/new", {"text": "another"}, 0),
+        ("POST", "", {"items": [{"item_id": "more", **thing}]}, 1),
+        ("POST", "", {"items": [{"item_id": "more", **thing}]}, 0),
+        ("POST", "/delete", {"item_ids": ["more"]}, 1),
+        ("POST", "/delete", {"item_ids": ["more"]}, 0),
+        ("DELETE", "/new", None, 1),
+        ("DELETE", "/new", None, 0),
+    ):
+        woken.clear()
+        shop.writer.request(method, f"{ITEMS}{path}", json=body)
+        assert woken == [shop.channel_id] * calls, (method, path, body)
