@@ -13,6 +13,8 @@ from app.model.inputs import Inputs
 from app.model.transrec import TransRec, TransRecConfig
 
 Progress = Callable[[int, int], None]
+Encode = Callable[..., Tensor]
+"""(numbers of the batch's contents (B,), what `Inputs.batch` gives of them) -> item vectors (B, d)."""
 
 # Tokens of one padded batch: large enough to fill the matrix units, small enough for the cache.
 CPU_TOKENS, GPU_TOKENS = 2_048, 65_536
@@ -59,13 +61,28 @@ def tokens_per_batch(device: torch.device) -> int:
 @torch.inference_mode()
 def encode_items(model: TransRec, inputs: Inputs, progress: Progress | None = None) -> NDArray[np.float32]:
     """All N contents -> (N, d) float32 item vectors, in the inputs' order."""
-    device, rows = device_of(model), np.arange(len(inputs))
-    out = np.empty((len(inputs), model.config.dim), dtype=np.float32)
-    done = 0
-    for part in inputs.buckets(rows, tokens_per_batch(device), model.prompt_tokens):
+    device = device_of(model)
+
+    def encode(_: NDArray[np.int64], *batch: Tensor) -> Tensor:
         with autocast(device):
-            vectors = model.items(*inputs.batch(part, device))
-        out[part] = vectors.float().cpu().numpy()
+            return model.items(*batch)
+
+    return in_batches(inputs, model.config.dim, device, encode, model.prompt_tokens, progress)
+
+
+def in_batches(
+    inputs: Inputs,
+    dim: int,
+    device: torch.device,
+    encode: Encode,
+    prompt_tokens: int = 0,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """`encode` the N contents by batches of one length -> (N, d) float32, in the inputs' order."""
+    out = np.empty((len(inputs), dim), dtype=np.float32)
+    done = 0
+    for part in inputs.buckets(np.arange(len(inputs)), tokens_per_batch(device), prompt_tokens):
+        out[part] = encode(part, *inputs.batch(part, device)).float().cpu().numpy()
         done += len(part)
         if progress:
             progress(done, len(inputs))

@@ -71,7 +71,6 @@ class Builder:
             target.version,
             target.method,
             target.generation,
-            target.events_revision,
             folder,
             Facts.read(folder),
         )

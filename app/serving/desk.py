@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from app.model.backbone import Backbone
 from app.model.bank import Bank
 from app.model.bank_slots import AdapterWeights
-from app.model.encode import tokens_per_batch
+from app.model.encode import device_of, in_batches
 
 
 @dataclass(slots=True, eq=False)
@@ -68,12 +69,12 @@ class Desk:
     def _encode(self, jobs: Sequence[_Job]) -> None:
         adapters = [job.adapter for job in jobs for _ in job.contents]
         inputs = self._backbone.inputs([content for job in jobs for content in job.contents])
-        model, rows = self._backbone.model, np.arange(len(inputs))
-        device = model.dtl.weight.device
-        out = np.empty((len(inputs), model.config.dim), np.float32)
-        for part in inputs.buckets(rows, tokens_per_batch(device), 0):
-            vectors = self._bank.items([adapters[row] for row in part], *inputs.batch(part, device))
-            out[part] = vectors.float().cpu().numpy()
+        model = self._backbone.model
+
+        def encode(rows: NDArray[np.int64], *batch: Tensor) -> Tensor:
+            return self._bank.items([adapters[row] for row in rows], *batch)
+
+        out = in_batches(inputs, model.config.dim, device_of(model), encode)
         start = 0
         for job in jobs:
             job.result = out[start : start + len(job.contents)]

@@ -63,7 +63,6 @@ class Release:
     version: int
     method: str
     generation: int
-    events_revision: int
     folder: Path
     facts: Facts
 
@@ -105,13 +104,14 @@ class Bundle:
 
 def open_bundle(folder: Path) -> Bundle:
     """Map a folder into memory; raises `Invalid` where it is damaged or its parts do not fit together."""
+    facts = Facts.read(folder)
     popularity: dict[str, Any] = map_arrays(folder / POPULARITY)
     bundle = Bundle(
         folder=folder,
-        facts=Facts.read(folder),
+        facts=facts,
         catalog=Catalog(folder),
         index=Index.load(folder),
-        adapter=_read_adapter(folder),
+        adapter=_read_adapter(folder, facts.adapter_sha256),
         counts=popularity["counts"],
         popular=popularity["popular"],
         nbytes=sum(path.stat().st_size for path in folder.iterdir()),
@@ -128,12 +128,12 @@ def digest_of(adapter_sha256: str, fingerprint: str, catalog: Catalog, indexed: 
     return digest.hexdigest()
 
 
-def _read_adapter(folder: Path) -> AdapterWeights:
+def _read_adapter(folder: Path, sha256: str) -> AdapterWeights:
     path = folder / ADAPTER
     if not path.exists():
         return AdapterWeights("", None, {})
     weights, config, _ = adapter_from_bytes(path.read_bytes())
-    return AdapterWeights(Facts.read(folder).adapter_sha256, config, weights)
+    return AdapterWeights(sha256, config, weights)
 
 
 def _check(bundle: Bundle) -> None:
