@@ -1,0 +1,79 @@
+"""Adapters, and the releases that are made of them."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from app.api.schemas.base import Answer, Body, Text
+from app.core.rollout import Guard
+
+
+class ReleaseRef(Answer):
+    """Which release: version 0 is the bare backbone."""
+
+    version: int = Field(examples=[3])
+    method: str = Field(examples=["houlsby"])
+    digest: str | None = Field(None, description="Names exactly this adapter, backbone and catalogue.")
+
+
+class AdapterOut(Answer):
+    """An adapter without its weights."""
+
+    version: int
+    method: str
+    config: dict[str, Any]
+    sha256: str
+    backbone_fingerprint: str
+    metrics: dict[str, Any]
+    source: str
+    job_id: str | None
+    created_at: datetime
+    created_by: str
+
+
+class ReleaseOut(Answer):
+    """A version that can be champion; 0 is the bare backbone."""
+
+    version: int
+    method: str
+    champion: bool
+    challenger: bool = False
+    source: str | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+class Promotion(Body):
+    """Which version to make champion."""
+
+    version: int = Field(ge=0, lt=2**31, examples=[3])
+    expected_current: int | None = Field(
+        None, ge=0, lt=2**31, description="Refuse unless this is the champion now."
+    )
+    reason: Text = ""
+    guard: Guard | None = Field(
+        None, description="Roll back by itself if its click-through rate is worse than its predecessor's."
+    )
+
+
+class Rollback(Body):
+    """Why to go back."""
+
+    expected_current: int | None = Field(
+        None, ge=0, lt=2**31, description="Refuse unless this is the champion now."
+    )
+    reason: Text = ""
+
+
+class MoveOut(Answer):
+    """A move of the champion or of the challenger; to no version where it was taken back."""
+
+    alias: str = Field(examples=["champion"])
+    action: str = Field(examples=["promote"])
+    from_version: int | None
+    to_version: int | None
+    actor: str
+    reason: str
+    detail: dict[str, Any] = Field(description="A rollout's share, shadow and rule; a rule's figures.")
+    at: datetime
