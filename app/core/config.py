@@ -59,9 +59,50 @@ class Settings(BaseSettings):
     queue_seconds: float = Field(
         2.0, gt=0, description="Longest wait for the model before a 429, in seconds."
     )
+    requests_per_second: int = Field(
+        0, ge=0, description="Most requests a second of a tenant, over all processes; 0: any number."
+    )
+    quota_channels: int = Field(0, ge=0, description="Most channels of a tenant; 0: any number.")
+    quota_items: int = Field(0, ge=0, description="Most items of a tenant; 0: any number.")
+    quota_interactions: int = Field(0, ge=0, description="Most interactions of a tenant; 0: any number.")
+    quota_jobs: int = Field(
+        0, ge=0, description="Most training jobs of a tenant that wait or run; 0: any number."
+    )
+    quota_bytes: int = Field(
+        0, ge=0, description="Most bytes of a tenant's images and adapters; 0: any number."
+    )
+    audit_days: int = Field(365, gt=0, description="Days that the audit log is kept.")
+    paging_seconds: int = Field(
+        600, gt=0, description="Seconds for which a page of recommendations can be gone on from."
+    )
     lease_seconds: int = Field(60, gt=0, description="Seconds without a heartbeat until a job is taken over.")
+    retry_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds until a job that failed unexpectedly is tried again, twice that next.",
+    )
     poll_seconds: float = Field(
         1.0, gt=0, description="Seconds between looks at the database for new jobs and releases."
+    )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds that a stopping server goes on answering while it says that it is not ready.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None, min_length=16, description="What /metrics wants as a bearer token; empty: nothing."
+    )
+    otlp_endpoint: str = Field(
+        "", description="Where traces go, as http://host:4318 (OTLP over HTTP); empty: there are none."
+    )
+    access_log: Literal["slow", "all", "off"] = Field(
+        "slow", description="Which requests are logged; slow: those that failed or took over a second."
+    )
+    keep_versions: int = Field(
+        50, ge=0, description="Newest adapters that a channel keeps, beside those in use; 0: all."
+    )
+    events_settle_seconds: float = Field(
+        60, gt=0, description="Least seconds between counting a channel's new events into its popularity."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
 

@@ -11,7 +11,10 @@ TransRecError               500
 │   └── LeaseLost           409  another worker has taken the job over
 ├── TooLarge                413  more bytes than allowed
 ├── TooBusy                 429  more requests at once than can be answered; try again after `retry_after`
+│   ├── OverRate            429  more requests in a time than are allowed
+│   └── OverQuota           429  the tenant has as much as it may have
 └── Unavailable             503  try again after `retry_after` seconds
+    └── OutOfSpace          507  a disk is full
 
 Every message says what to do about it.
 """
@@ -106,6 +109,21 @@ class TooBusy(TransRecError):
     retry_after = 1
 
 
+class OverRate(TooBusy):
+    """More requests in a time than are allowed."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OverQuota(TooBusy):
+    """The tenant has as much as it may have, so nothing was written; trying again at once is in vain."""
+
+    title = "Over quota"
+    retry_after = 60
+
+
 class Unavailable(TransRecError):
     """Something needed does not answer now; try again after `retry_after` seconds."""
 
@@ -115,3 +133,10 @@ class Unavailable(TransRecError):
     def __init__(self, message: str, retry_after: int = 5, **extra: Any) -> None:
         super().__init__(message, **extra)
         self.retry_after = retry_after
+
+
+class OutOfSpace(Unavailable):
+    """A disk is full, so nothing was written; it works again by itself once there is space."""
+
+    status = 507
+    title = "Out of space"

@@ -6,6 +6,8 @@ import re
 import sys
 from datetime import UTC, datetime
 
+from app.core import request
+
 _SECRETS = re.compile(r"\btr_[A-Za-z0-9_-]{16,}|(?<=Bearer )[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 # What every record has anyway; the rest came by `extra=` and is logged.
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -17,7 +19,9 @@ def redact(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON: time, level, logger, message, and what `extra=` gave."""
+    """Formats a record as one line of JSON: time, level, logger, message, what is known of the request that
+    it belongs to, and what `extra=` gave.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, redacted whole so that no traceback or extra leaks a key."""
@@ -27,6 +31,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= request.facts()
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

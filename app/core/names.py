@@ -10,7 +10,19 @@ WAKE_RELEASES = "transrec:wake:releases"
 """Pub/sub channel: "something changed, look at the generations". The database stays the truth."""
 
 HISTORIES = "transrec:history"
-"""How the keys of cached histories begin: `{HISTORIES}:{channel id}:{events_revision}:{user id}`."""
+"""How the keys of cached histories begin: `{HISTORIES}:{channel id}:{user id}`."""
+
+HISTORY_VERSIONS = "transrec:history-version"
+"""How the keys of the counters begin that say whether a history is the newest: `app.store.history_cache`."""
+
+FORGET_HISTORIES = "transrec:forget:histories"
+"""Pub/sub channel: "these users' histories have changed", JSON [[channel id, user id], ...]."""
+
+RATES = "transrec:rate"
+"""How the keys begin under which tenants' requests are counted; they last a second."""
+
+PAGES = "transrec:page"
+"""How the keys of pages' states begin: `{PAGES}:{channel id}:{recommendation id}`."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 """What a tenant or a channel may be called."""

@@ -1,8 +1,9 @@
 """Channels: one catalogue with its interactions and adapters each."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.core.clock import now
@@ -12,7 +13,7 @@ from app.core.names import NAME_PATTERN, Modality, is_name
 from app.store.db import insert_into
 from app.store.tables import Alias, Channel, Release
 
-CHAMPION = "champion"
+CHAMPION: Final = "champion"
 """The alias that points at the release that answers requests."""
 
 
@@ -54,6 +55,12 @@ def channel_by_id(s: Session, channel_id: str) -> Channel:
     if channel is None:
         raise NotFound("The channel is gone. List the channels to see those there are.")
     return channel
+
+
+def delete_channel(s: Session, channel_id: str) -> None:
+    """Delete a channel with all that is in it; raises `NotFound` when it is gone."""
+    if s.scalar(delete(Channel).where(Channel.id == channel_id).returning(Channel.id)) is None:
+        raise NotFound("The channel is gone. List the channels to see those there are.")
 
 
 def _point_at_backbone(s: Session, channel_id: str, fingerprint: str) -> None:

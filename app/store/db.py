@@ -3,20 +3,22 @@
 import fcntl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 import migrations
-from app.core.errors import Unavailable
+from app.core.clock import now
+from app.core.errors import NotFound, OutOfSpace, Unavailable
 
 _BUSY_SECONDS = 30
 _MIGRATION_LOCK = 7_418_150_301  # any fixed number: the key of PostgreSQL's advisory lock
@@ -25,7 +27,9 @@ _READ_ONLY = "transrec_read_only"
 # SQLSTATE classes: 08 connection, 40 deadlock or serialisation, 53 out of resources, 57 shutdown.
 # 55P03: a lock was waited for too long.
 _TRANSIENT_STATES = ("08", "40", "53", "57", "55P03")
+_ORPHAN_STATE = "23503"
 _TRANSIENT_SQLITE = ("database is locked", "unable to open database file", "disk i/o error")
+_FULL_STATE, _FULL_SQLITE = "53100", "database or disk is full"
 
 
 class Database:
@@ -84,6 +88,17 @@ def insert_into(s: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(target) if s.get_bind().dialect.name == "sqlite" else postgresql.insert(target)
 
 
+def db_now(s: Session) -> datetime:
+    """Return the database's own time: machines whose clocks differ must agree when a lease ends.
+
+    PostgreSQL's; SQLite is on this machine and has this one's.
+    """
+    if s.get_bind().dialect.name == "sqlite":
+        return now()
+    found: datetime = s.execute(select(func.clock_timestamp())).scalar_one()
+    return found.astimezone(UTC)
+
+
 @contextmanager
 def _session(engine: Engine, commit: bool) -> Iterator[Session]:
     # Rows stay readable after the commit: callers hand them on when the session is closed.
@@ -100,9 +115,28 @@ def _unavailable() -> Iterator[None]:
     except PoolTimeout as error:
         raise Unavailable("All database connections are in use. Try again shortly.") from error
     except DBAPIError as error:
+        if _is_full(error):
+            raise OutOfSpace("The database's disk is full. Free space on it and try again.") from error
         if _is_transient(error):
             raise Unavailable("The database does not answer or is busy. Try again shortly.") from error
+        if _is_orphan(error):
+            raise NotFound("What this belongs to was deleted meanwhile. List what there is.") from error
         raise
+
+
+def _is_orphan(error: DBAPIError) -> bool:
+    """Whether a row was refused because the one that it belongs to, such as its channel, is gone."""
+    if not isinstance(error, IntegrityError):
+        return False
+    if isinstance(error.orig, psycopg.Error):
+        return error.orig.sqlstate == _ORPHAN_STATE
+    return str(error.orig).startswith("FOREIGN KEY")
+
+
+def _is_full(error: DBAPIError) -> bool:
+    if isinstance(error.orig, psycopg.Error):
+        return error.orig.sqlstate == _FULL_STATE
+    return str(error.orig).startswith(_FULL_SQLITE)
 
 
 def _is_transient(error: DBAPIError) -> bool:

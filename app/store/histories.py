@@ -1,33 +1,31 @@
 """Users' histories for the hot path: in this process, else in Redis, else in the database, the truth.
 
-The channel's `events_revision` is part of every key: an import raises it, and all older entries can no longer
-be found. An entry is stored under the revision that was read with it, in one snapshot, so it never lacks an
-interaction of its revision. Interactions are only ever added: one that is newer than its key does no harm.
+Two things make a kept history old.
+
+An import raises the channel's `events_revision`. A history is kept with the revision that was read with it,
+in one snapshot, so it lacks no interaction of that revision; who asks as of a later one does not get it.
+
+An event raises no revision. Whoever has committed it calls `forget`, which drops the user's history here, in
+Redis, and by a message in every other process. A reader under way at that moment keeps nothing: here by its
+mark in `_reading`, in Redis by the version that it read first (`app.store.history_cache`). Where Redis could
+not be told, the channel's revision is raised instead, by `app.serving.settle`; until this process knows the
+raised one, it asks the database alone.
 """
 
 import asyncio
-import json
-import logging
-import time
+from collections.abc import Collection, Iterable, Mapping
+from math import inf
 
-import redis.asyncio as redis
 from cachetools import LRUCache
-from redis.exceptions import RedisError, ResponseError
 
-from app.core.names import HISTORIES
 from app.store import events, revisions
 from app.store.db import Database
+from app.store.history_cache import History, HistoryCache, Kept, Key
+from app.store.patient import AROUND_SECONDS
 
-log = logging.getLogger(__name__)
 ENTRIES = 50_000
 LONGEST = 10_000  # ids of a history that is kept; longer ones are read at every request
 WEIGHED = 100  # ids; in this process a history counts once for each so many, so that long ones cannot fill it
-KEPT_SECONDS = 24 * 3600
-EMPTY_SECONDS = 60  # anybody can ask for users that nobody has heard of
-CONNECTIONS = 32  # to Redis; who asks for more waits for one of them, without losing patience
-PATIENCE = 0.05  # seconds that a request waits for Redis
-AROUND_SECONDS = 1.0  # once it was away, nobody asks it for so long
-History = tuple[str, ...]
 
 
 class Histories:
@@ -35,99 +33,116 @@ class Histories:
 
     def __init__(self, db: Database, redis_url: str, entries: int = ENTRIES) -> None:
         self._db = db
-        self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
-        )
-        self._asking = asyncio.Semaphore(CONNECTIONS)
-        self._near: LRUCache[tuple[str, int, str], History] = LRUCache(entries, _weight)
-        self._around_until = 0.0
+        self._far = HistoryCache(redis_url)
+        self._near: LRUCache[Key, Kept] = LRUCache(entries, _weight)
+        self._reading: dict[Key, object] = {}  # a mark of those who read; without it nothing is kept
+        self._unheard: set[str] = set()  # channels with events of which Redis could not be told
+        self._believed_from: dict[str, float] = {}  # of such: the revision from which Redis counts again
+        self._missed = False  # whether messages of others may have been missed
+        self.listening = False
+        """Whether messages of other processes arrive."""
 
     def cached(self, channel_id: str, revision: int, user_id: str) -> History | None:
         """The history as of the channel's `events_revision`, if this process has it; never waits."""
-        return self._near.get((channel_id, revision, user_id))
+        kept = self._near.get((channel_id, user_id))
+        return kept.history if kept is not None and kept.revision >= revision else None
 
     async def get(self, channel_id: str, revision: int, user_id: str) -> History:
-        """The history, as new as `revision` or newer; raises `NotFound` when the channel is gone, and
-        `Unavailable` when nobody has it.
+        """The history, as new as `revision` and as every event that was committed before the call.
+
+        Raises `NotFound` when the channel is gone, and `Unavailable` when nobody has it.
         """
-        stored = await self._from_redis(_key(channel_id, revision, user_id))
-        if stored is not None:
-            self._keep((channel_id, revision, user_id), stored)
-            return stored
-        revision, read = await asyncio.to_thread(self._from_database, channel_id, user_id)
-        if len(read) <= LONGEST:
-            self._keep((channel_id, revision, user_id), read)
-            await self._to_redis(_key(channel_id, revision, user_id), read)
-        return read
+        key = (channel_id, user_id)
+        mark = self._reading.setdefault(key, object())
+        try:
+            kept = await self._read(key, revision)
+            if self._reading.get(key) is mark and self._is_keepable(kept):
+                self._near[key] = kept
+            return kept.history
+        finally:
+            if self._reading.get(key) is mark:
+                del self._reading[key]
+
+    async def forget(self, keys: Collection[Key]) -> bool:
+        """Drop what is kept of users whose interactions have changed: call it after the commit.
+
+        Returns False when Redis could not be told: others then have the old histories for a moment.
+        """
+        told = await self._far.forget(keys)
+        if not told:
+            self._unheard |= {channel_id for channel_id, _ in keys}
+            self._believed_from |= {channel_id: inf for channel_id, _ in keys}
+        # Last: what was read meanwhile may have come from Redis before it was told.
+        self._drop(keys)
+        return told
+
+    async def listen(self) -> None:
+        """Drop what other processes have forgotten; runs until it is cancelled."""
+        while True:
+            async for keys in self._far.messages():
+                if keys is None:
+                    self._drop_all()
+                    self._missed = self.listening = True
+                else:
+                    self._drop(keys)
+            self.listening = False
+            await asyncio.sleep(AROUND_SECONDS)
+
+    def take_unheard(self) -> tuple[set[str], bool]:
+        """Channels with events of which nobody else may know, and whether others' may have been missed;
+        whoever takes them raises the revisions, or gives them back.
+        """
+        taken = self._unheard, self._missed
+        self._unheard, self._missed = set(), False
+        return taken
+
+    def give_back(self, unheard: set[str], missed: bool) -> None:
+        """Undo `take_unheard`."""
+        self._unheard |= unheard
+        self._missed |= missed
+
+    def believe(self, raised: Mapping[str, int]) -> None:
+        """Ask Redis again, as of these raised revisions."""
+        self._believed_from |= {c: revision for c, revision in raised.items() if c not in self._unheard}
+
+    def is_near(self, key: Key) -> bool:
+        """Whether this process keeps something of the user."""
+        return key in self._near
+
+    async def are_far(self, keys: list[Key]) -> list[bool] | None:
+        """Whether Redis keeps something of each; None while it is away."""
+        return await self._far.holds(keys)
 
     async def close(self) -> None:
         """Close the connections to Redis."""
-        await self._redis.aclose()
+        await self._far.close()
 
-    def _from_database(self, channel_id: str, user_id: str) -> tuple[int, History]:
+    async def _read(self, key: Key, revision: int) -> Kept:
+        is_believed = revision >= self._believed_from.get(key[0], 0)
+        found = await self._far.find(key) if is_believed else None
+        if found is not None and found.kept is not None and found.kept.revision >= revision:
+            return found.kept
+        read = await asyncio.to_thread(self._from_database, key)
+        if found is not None and self._is_keepable(read):
+            await self._far.store(key, found.version, read)
+        return read
+
+    def _from_database(self, key: Key) -> Kept:
         with self._db.read() as s:
-            return revisions.events_revision(s, channel_id), tuple(events.history(s, channel_id, user_id))
+            return Kept(revisions.events_revision(s, key[0]), tuple(events.history(s, *key)))
 
-    def _keep(self, key: tuple[str, int, str], history: History) -> None:
-        if _weight(history) <= self._near.maxsize:
-            self._near[key] = history
+    def _is_keepable(self, kept: Kept) -> bool:
+        return len(kept.history) <= LONGEST and _weight(kept) <= self._near.maxsize
 
-    async def _from_redis(self, key: str) -> History | None:
-        stored = await self._ask("GET", key)
-        return None if stored is None else _decoded(stored)
+    def _drop(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._near.pop(key, None)
+            self._reading.pop(key, None)
 
-    async def _to_redis(self, key: str, history: History) -> None:
-        seconds = KEPT_SECONDS if history else EMPTY_SECONDS
-        await self._ask("SET", key, json.dumps(history), "EX", seconds)
-
-    async def _ask(self, *command: str | int) -> bytes | None:
-        """What Redis answers; None while it is away, and if it refuses (memory, a value of another type)."""
-        async with self._asking:
-            if not self._may_ask():
-                return None
-            try:
-                answer: bytes | None = await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
-            except ResponseError:
-                answer = None
-            except (RedisError, OSError) as error:
-                self._away(error)
-                return None
-            self._back()
-            return answer
-
-    def _may_ask(self) -> bool:
-        if not self._around_until:
-            return True
-        if time.monotonic() < self._around_until:
-            return False
-        self._around_until = time.monotonic() + AROUND_SECONDS  # this one tries, the others go around
-        return True
-
-    def _away(self, error: Exception) -> None:
-        if not self._around_until:
-            log.warning("Redis is away (%s): histories come from the database", type(error).__name__)
-        self._around_until = time.monotonic() + AROUND_SECONDS
-
-    def _back(self) -> None:
-        if self._around_until:
-            log.warning("Redis is back: histories come from it again")
-        self._around_until = 0.0
+    def _drop_all(self) -> None:
+        self._near.clear()
+        self._reading.clear()
 
 
-def _key(channel_id: str, revision: int, user_id: str) -> str:
-    # The user's id comes last: whatever is in it, no other key can look the same.
-    return f"{HISTORIES}:{channel_id}:{revision}:{user_id}"
-
-
-def _weight(history: History) -> int:
-    return 1 + len(history) // WEIGHED
-
-
-def _decoded(stored: bytes) -> History | None:
-    """What is no list of ids counts as absent."""
-    try:
-        found = json.loads(stored)
-    except (ValueError, RecursionError):
-        return None
-    is_history = isinstance(found, list) and all(isinstance(item_id, str) for item_id in found)
-    return tuple(found) if is_history else None
+def _weight(kept: Kept) -> int:
+    return 1 + len(kept.history) // WEIGHED

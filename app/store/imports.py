@@ -137,8 +137,9 @@ def run_import(
     actor: str,
     gzipped: bool = False,
     limits: Limits = DEFAULT_LIMITS,
+    check: Callable[[Session], None] | None = None,
 ) -> ImportReport:
-    """Import a file into a channel and return the report.
+    """Import a file into a channel and return the report; `check` comes after all is written, if it is more.
 
     Raises `ImportRejected` with the report when any line is bad (then only the report is stored),
     `Invalid` or `TooLarge` when the file as a whole is wrong (then nothing is).
@@ -152,6 +153,8 @@ def run_import(
     with db.session() as s:
         if not tally.error_count:
             _store(s, file, tally)
+        if check is not None and (tally.inserted or (kind is Kind.IMAGES and tally.updated)):
+            check(s)
         report = _save_report(s, file, tally)
     if tally.error_count:
         raise ImportRejected(

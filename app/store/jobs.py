@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.orm import Session, undefer
 
 from app.core.clock import now
 from app.core.errors import Conflict, LeaseLost, NotFound
 from app.core.ids import new_id
-from app.store.tables import JobCheckpoint, TrainingJob
+from app.store.db import db_now
+from app.store.tables import Channel, JobCheckpoint, TrainingJob
 
 
 class JobState(StrEnum):
@@ -25,13 +26,28 @@ class JobState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-def create_job(s: Session, channel_id: str, config: dict[str, Any], actor: str) -> TrainingJob:
+OPEN = (JobState.PENDING, JobState.RUNNING)
+"""The states of a job that waits or runs."""
+
+
+class Priority(IntEnum):
+    """Which of a tenant's own jobs come first; other tenants' jobs do not wait for it."""
+
+    LOW = -1
+    NORMAL = 0
+    HIGH = 1
+
+
+def create_job(
+    s: Session, channel_id: str, config: dict[str, Any], actor: str, priority: Priority = Priority.NORMAL
+) -> TrainingJob:
     """Add a job that waits for a worker."""
     job = TrainingJob(
         id=new_id("job"),
         channel_id=channel_id,
         state=JobState.PENDING,
         config=config,
+        priority=priority,
         progress={},
         result={},
         created_at=now(),
@@ -56,10 +72,39 @@ def list_jobs(s: Session, channel_id: str) -> Sequence[TrainingJob]:
     return s.scalars(query.order_by(TrainingJob.created_at.desc(), TrainingJob.id.desc())).all()
 
 
+def count_by_state(s: Session) -> dict[str, int]:
+    """Return how many jobs are in each state, of all channels."""
+    query = select(TrainingJob.state, func.count()).group_by(TrainingJob.state)
+    return dict.fromkeys(map(str, JobState), 0) | {row[0]: row[1] for row in s.execute(query)}
+
+
 def claimable(s: Session) -> list[str]:
-    """Return the ids of the jobs that wait, or whose worker has gone silent, oldest first."""
-    query = select(TrainingJob.id).where(_is_claimable(now()))
-    return list(s.scalars(query.order_by(TrainingJob.created_at, TrainingJob.id)))
+    """Return the ids of the jobs that wait, or whose worker has gone silent, in the order to take them on.
+
+    Tenants take turns: first the one with fewest jobs at work, of these the one whose last job began longest
+    ago. Of a tenant's jobs the priority counts, then the age.
+    """
+    at = db_now(s)
+    running = and_(TrainingJob.state == JobState.RUNNING, TrainingJob.lease_expires_at >= at)
+    turns = (
+        select(
+            Channel.tenant_id,
+            func.count(case((running, 1))).label("at_work"),
+            func.max(TrainingJob.started_at).label("began"),
+        )
+        .join(TrainingJob, TrainingJob.channel_id == Channel.id)
+        .group_by(Channel.tenant_id)
+        .subquery()
+    )
+    query = (
+        select(TrainingJob.id)
+        .join(Channel, Channel.id == TrainingJob.channel_id)
+        .join(turns, turns.c.tenant_id == Channel.tenant_id)
+        .where(_is_claimable(at))
+        .order_by(turns.c.at_work, turns.c.began.asc().nulls_first())
+        .order_by(TrainingJob.priority.desc(), TrainingJob.created_at, TrainingJob.id)
+    )
+    return list(s.scalars(query))
 
 
 def claim(s: Session, job_id: str, owner: str, lease_seconds: float) -> TrainingJob | None:
@@ -67,7 +112,7 @@ def claim(s: Session, job_id: str, owner: str, lease_seconds: float) -> Training
 
     It is one UPDATE with the condition in it, so of two workers one wins.
     """
-    at = now()
+    at = db_now(s)
     statement = (
         update(TrainingJob)
         .where(TrainingJob.id == job_id, _is_claimable(at))
@@ -84,7 +129,8 @@ def claim(s: Session, job_id: str, owner: str, lease_seconds: float) -> Training
 
 def _is_claimable(at: datetime) -> ColumnElement[bool]:
     expired = and_(TrainingJob.state == JobState.RUNNING, TrainingJob.lease_expires_at < at)
-    return or_(TrainingJob.state == JobState.PENDING, expired)
+    due = or_(TrainingJob.not_before.is_(None), TrainingJob.not_before <= at)
+    return or_(and_(TrainingJob.state == JobState.PENDING, due), expired)
 
 
 def _is_held(job_id: str, owner: str) -> ColumnElement[bool]:
@@ -105,12 +151,30 @@ def heartbeat(s: Session, job_id: str, owner: str, progress: dict[str, Any], lea
     statement = (
         update(TrainingJob)
         .where(_is_held(job_id, owner))
-        .values(progress=progress, lease_expires_at=now() + timedelta(seconds=lease_seconds))
+        .values(progress=progress, lease_expires_at=db_now(s) + timedelta(seconds=lease_seconds))
     )
     cancel: bool | None = s.scalar(statement.returning(TrainingJob.cancel_requested))
     if cancel is None:
         raise _lost(job_id)
     return cancel
+
+
+def retry(s: Session, job_id: str, owner: str, error: str, seconds: float) -> None:
+    """Let a job that failed wait for another try, from its checkpoint, in `seconds`; raises `LeaseLost`."""
+    statement = (
+        update(TrainingJob)
+        .where(_is_held(job_id, owner))
+        .values(
+            state=JobState.PENDING,
+            error=error,
+            failures=TrainingJob.failures + 1,
+            not_before=db_now(s) + timedelta(seconds=seconds),
+            lease_owner=None,
+            lease_expires_at=None,
+        )
+    )
+    if s.scalar(statement.returning(TrainingJob.id)) is None:
+        raise _lost(job_id)
 
 
 def finish(
@@ -126,7 +190,7 @@ def finish(
 
     In one session with `registry.register`, the adapter and the job's end land together or not at all.
     """
-    if state in (JobState.PENDING, JobState.RUNNING):
+    if state in OPEN:
         raise ValueError(f"{state} is not a final state")
     statement = (
         update(TrainingJob)

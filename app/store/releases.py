@@ -1,20 +1,22 @@
 """Which release answers: the alias `champion`, moved by promote and rollback, with a history."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.clock import now
 from app.core.errors import Conflict, NotFound
-from app.store.channels import CHAMPION, bump_generation
-from app.store.tables import Alias, AliasHistory, Release
+from app.core.rollout import Guard
+from app.store import aliases, guards, rollouts
+from app.store.aliases import ANY, Move
+from app.store.channels import CHAMPION
+from app.store.tables import AliasHistory, Release
 
 
 def champion(s: Session, channel_id: str) -> Release:
     """Return the release that answers requests; raises `NotFound` when the channel is gone."""
-    query = select(Release).join(Alias, Alias.release_id == Release.id)
-    release = s.scalar(query.where(Alias.channel_id == channel_id, Alias.alias == CHAMPION))
+    release = aliases.pointed_at(s, channel_id, CHAMPION)
     if release is None:
         raise NotFound("The channel is gone. List the channels to see those there are.")
     return release
@@ -27,87 +29,79 @@ def promote(
     *,
     actor: str,
     reason: str,
-    expected_current: int | None = None,
+    expected_current: int = ANY,
+    guard: Guard | None = None,
 ) -> Release:
     """Make `version` the champion; a version that is champion already stays it, without a trace.
 
-    Raises `NotFound` for an unknown version, and `Conflict` when the champion is not
-    `expected_current`: somebody else was faster.
+    If it was the challenger, its rollout ends. With a `guard` it is watched (`app.store.guards`). Raises
+    `NotFound` for an unknown version, and `Conflict` when the champion is not `expected_current`:
+    somebody else was faster.
     """
-    alias, current = _locked_champion(s, channel_id)
-    if expected_current is not None and current.version != expected_current:
-        raise Conflict(
-            f"The champion is version {current.version}, not {expected_current}. Look at it and try again.",
-            current=current.version,
-        )
-    target = _release(s, channel_id, version)
+    current = aliases.lock(s, channel_id)
+    aliases.check_expected(CHAMPION, current, expected_current)
+    target = aliases.release_of(s, channel_id, version)
     if target.id != current.id:
-        _move(s, alias, current, target, "promote", actor, reason)
+        detail = {"guard": guard.model_dump()} if guard else {}
+        _move(s, current, target, Move("promote", actor, reason, detail))
+        if guard:
+            guards.place(s, channel_id, target.version, current.version, guard, actor)
     return target
 
 
-def rollback(s: Session, channel_id: str, *, actor: str, reason: str) -> Release:
+def rollback(
+    s: Session,
+    channel_id: str,
+    *,
+    actor: str,
+    reason: str,
+    expected_current: int = ANY,
+    detail: dict[str, Any] | None = None,
+) -> Release:
     """Return to the champion before the current one was promoted; again, and it goes back further.
 
-    Raises `Conflict` when there is none before.
+    Versions that have been deleted are passed over. Raises `Conflict` when there is none before, or when
+    the champion is not `expected_current`.
     """
-    alias, current = _locked_champion(s, channel_id)
-    trail = _trail(history(s, channel_id))
-    if not trail:
+    current = aliases.lock(s, channel_id)
+    aliases.check_expected(CHAMPION, current, expected_current)
+    version = version_before(s, channel_id, current.version)
+    if version is None:
         raise Conflict("There is no earlier champion to return to. Promote a version instead.")
-    target = _release(s, channel_id, trail[-1])
-    _move(s, alias, current, target, "rollback", actor, reason)
+    target = aliases.release_of(s, channel_id, version)
+    _move(s, current, target, Move("rollback", actor, reason, detail or {}))
     return target
 
 
 def history(s: Session, channel_id: str) -> Sequence[AliasHistory]:
     """Return every move of the champion, oldest first."""
-    query = select(AliasHistory).where(AliasHistory.channel_id == channel_id, AliasHistory.alias == CHAMPION)
-    return s.scalars(query.order_by(AliasHistory.id)).all()
+    return aliases.history(s, channel_id, CHAMPION)
+
+
+def version_before(s: Session, channel_id: str, current: int) -> int | None:
+    """Return the version that a rollback would return to, or None."""
+    there = set(s.scalars(select(Release.version).where(Release.channel_id == channel_id)))
+    trail = _trail(history(s, channel_id))
+    return next((version for version in reversed(trail) if version in there - {current}), None)
 
 
 def _trail(moves: Sequence[AliasHistory]) -> list[int]:
-    # A promote puts the version that it left on the trail, a rollback takes it off again.
+    # A promote puts the version that it left on the trail; a rollback takes it off again, with those that it
+    # passed over.
     trail: list[int] = []
     for move in moves:
         if move.action == "rollback":
-            trail.pop()
+            while trail and trail.pop() != move.to_version:
+                pass
         elif move.from_version is not None:
             trail.append(move.from_version)
     return trail
 
 
-def _locked_champion(s: Session, channel_id: str) -> tuple[Alias, Release]:
-    # The lock comes before the look: of two promotes at once the second sees what the first did.
-    query = select(Alias).where(Alias.channel_id == channel_id, Alias.alias == CHAMPION)
-    alias = s.scalar(query.with_for_update().execution_options(populate_existing=True))
-    if alias is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
-    return alias, s.get_one(Release, alias.release_id)
-
-
-def _release(s: Session, channel_id: str, version: int) -> Release:
-    release = s.scalar(select(Release).where(Release.channel_id == channel_id, Release.version == version))
-    if release is None:
-        raise NotFound(f"There is no version {version} in this channel. List the adapters to see them.")
-    return release
-
-
-def _move(
-    s: Session, alias: Alias, current: Release, target: Release, action: str, actor: str, reason: str
-) -> None:
-    alias.release_id = target.id
-    s.add(
-        AliasHistory(
-            channel_id=alias.channel_id,
-            alias=alias.alias,
-            action=action,
-            from_version=current.version,
-            to_version=target.version,
-            actor=actor,
-            reason=reason,
-            at=now(),
-        )
-    )
-    s.flush()
-    bump_generation(s, alias.channel_id)
+def _move(s: Session, current: Release, target: Release, move: Move) -> None:
+    channel_id = current.channel_id
+    guards.lift(s, channel_id)
+    aliases.point(s, channel_id, CHAMPION, target, move)
+    challenger = aliases.pointed_at(s, channel_id, aliases.CHALLENGER)
+    if challenger is not None and challenger.id == target.id:
+        rollouts.end(s, channel_id, Move(move.action, move.actor, move.reason))

@@ -34,7 +34,7 @@ def parse_item(row: Mapping[str, Any]) -> ItemRow:
 
 def make_item(item_id: object, text: object, attributes: dict[str, Any]) -> ItemRow:
     """Make an item of its parts, without the attributes that are missing; raises `BadRow`."""
-    checked_id = _id(item_id, "item_id")
+    checked_id = parse_id(item_id, "item_id")
     if not isinstance(text, str) or not text.strip():
         raise BadRow("the text is empty")
     if len(text) > MAX_TEXT_CHARS:
@@ -44,7 +44,7 @@ def make_item(item_id: object, text: object, attributes: dict[str, Any]) -> Item
 
 def parse_interaction(row: Mapping[str, Any]) -> InteractionRow:
     """Make an interaction of a row: `user_id`, `item_id`, `timestamp`; raises `BadRow`."""
-    user_id, item_id = (_id(row.get(name), name) for name in ("user_id", "item_id"))
+    user_id, item_id = (parse_id(row.get(name), name) for name in ("user_id", "item_id"))
     return InteractionRow(user_id, item_id, parse_timestamp(row.get("timestamp")))
 
 
@@ -99,7 +99,8 @@ def _timestamp_text(text: str) -> int | float | datetime:
         raise BadRow(f"the timestamp {text[:40]!r} is neither a number nor ISO 8601") from error
 
 
-def _id(value: object, name: str) -> str:
+def parse_id(value: object, name: str) -> str:
+    """Return an id as text; raises `BadRow`, which calls it by `name`."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is None or value == "":
@@ -107,7 +108,9 @@ def _id(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise BadRow(f"the {name} is neither text nor a whole number")
     if value != value.strip():
-        raise BadRow(f"the {name} {value[:40]!r} begins or ends with white space")
+        # A user's id is not repeated: reports are kept.
+        shown = "" if name == "user_id" else f" {value[:40]!r}"
+        raise BadRow(f"the {name}{shown} begins or ends with white space")
     if len(value) > MAX_ID_CHARS:
         raise BadRow(f"the {name} is longer than {MAX_ID_CHARS} characters")
     return _storable(value, name)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import Forbidden, Invalid, NotFound
 from app.store.tables import Channel, Tenant
-from app.store.tenants import Principal, Role, get_tenant
+from app.store.tenants import Principal, Role, get_tenant, no_tenant
 
 _RANK = {Role.READER: 0, Role.WRITER: 1, Role.OPERATOR: 2}
 
@@ -53,5 +53,5 @@ def scope_for(s: Session, principal: Principal, tenant_name: str | None, needs: 
     own_name = s.scalar(select(Tenant.name).where(Tenant.id == principal.tenant_id))
     if tenant_name is not None and tenant_name != own_name:
         # The very message of a tenant that is not there, so that names cannot be probed.
-        raise NotFound(f"There is no tenant {tenant_name[:80]!r}. Check the name, or create it first.")
+        raise no_tenant(tenant_name)
     return Scope(principal, principal.tenant_id)

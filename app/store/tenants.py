@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.orm import Session
 
 from app.core.clock import now
 from app.core.errors import Conflict, Invalid, NotFound, Unauthorized
 from app.core.ids import hash_secret, new_id, new_secret
 from app.core.names import NAME_PATTERN, is_name
+from app.core.request import note
 from app.store.db import insert_into
 from app.store.tables import ApiKey, Tenant
 
@@ -31,6 +34,7 @@ class Principal:
     role: Role
     tenant_id: str | None
     label: str
+    expires_at: datetime | None = None
 
 
 def create_tenant(s: Session, name: str) -> Tenant:
@@ -56,8 +60,30 @@ def get_tenant(s: Session, name: str) -> Tenant:
     """Return the tenant of that name; raises `NotFound`."""
     tenant = s.scalar(select(Tenant).where(Tenant.name == name))
     if tenant is None:
-        raise NotFound(f"There is no tenant {name[:80]!r}. Check the name, or create it first.")
+        raise no_tenant(name)
     return tenant
+
+
+def no_tenant(name: str) -> NotFound:
+    """The error for a tenant that is not there, or not for whom asks."""
+    return NotFound(f"There is no tenant {name[:80]!r}. Check the name, or create it first.")
+
+
+def set_limits(s: Session, name: str, changes: dict[str, int | None]) -> Tenant:
+    """Set those of the tenant's limits that are named, None: back to the default. Raises `NotFound`."""
+    # Locked, so that of two changes at once none is lost.
+    tenant = s.scalar(select(Tenant).where(Tenant.name == name).with_for_update(key_share=True))
+    if tenant is None:
+        raise no_tenant(name)
+    changed: dict[str, Any] = tenant.limits | changes
+    tenant.limits = {key: value for key, value in changed.items() if value is not None}
+    return tenant
+
+
+def delete_tenant(s: Session, name: str) -> None:
+    """Delete a tenant with all that is its own: keys, channels and whatever is in them. Raises `NotFound`."""
+    if s.scalar(delete(Tenant).where(Tenant.name == name).returning(Tenant.id)) is None:
+        raise no_tenant(name)
 
 
 def list_tenants(s: Session) -> Sequence[Tenant]:
@@ -65,7 +91,9 @@ def list_tenants(s: Session) -> Sequence[Tenant]:
     return s.scalars(select(Tenant).order_by(Tenant.name)).all()
 
 
-def create_key(s: Session, tenant_id: str | None, role: str, label: str) -> tuple[ApiKey, str]:
+def create_key(
+    s: Session, tenant_id: str | None, role: str, label: str, expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
     """Create a key and return it with its secret, which is shown this once and never stored.
 
     Without a tenant it is the platform operator's. Raises `Invalid` for a role that does not exist.
@@ -83,17 +111,24 @@ def create_key(s: Session, tenant_id: str | None, role: str, label: str) -> tupl
         prefix=secret[:8],
         hash=hash_secret(secret),
         created_at=now(),
+        expires_at=expires_at,
     )
     s.add(key)
     s.flush()
     return key, secret
 
 
-def revoke_key(s: Session, tenant_id: str | None, key_id: str) -> ApiKey:
-    """Make a key useless from now on; raises `NotFound` when `tenant_id` has no such key."""
-    key = s.get(ApiKey, key_id)
+def get_key(s: Session, tenant_id: str | None, key_id: str) -> ApiKey:
+    """Return a key, locked until the commit; raises `NotFound` when `tenant_id` has no such key."""
+    key = s.get(ApiKey, key_id, with_for_update=True)
     if key is None or key.tenant_id != tenant_id:
         raise NotFound(f"There is no key {key_id[:80]!r}. List the keys to find its id.")
+    return key
+
+
+def revoke_key(s: Session, tenant_id: str | None, key_id: str) -> ApiKey:
+    """Make a key useless from now on; raises `NotFound` when `tenant_id` has no such key."""
+    key = get_key(s, tenant_id, key_id)
     key.revoked_at = key.revoked_at or now()
     return key
 
@@ -119,8 +154,14 @@ def ensure_operator_key(s: Session, secret: str) -> None:
 
 
 def authenticate(s: Session, secret: str) -> Principal:
-    """Return whose key it is; raises `Unauthorized` for a wrong or revoked one."""
-    key = s.scalar(select(ApiKey).where(ApiKey.hash == hash_secret(secret), ApiKey.revoked_at.is_(None)))
+    """Return whose key it is; raises `Unauthorized` for a wrong, revoked or expired one."""
+    key = s.scalar(select(ApiKey).where(ApiKey.hash == hash_secret(secret), is_valid(now())))
     if key is None:
-        raise Unauthorized("The API key is wrong or revoked. Ask your operator for a new one.")
-    return Principal(key_id=key.id, role=Role(key.role), tenant_id=key.tenant_id, label=key.label)
+        raise Unauthorized("The API key is wrong, revoked or expired. Ask your operator for a new one.")
+    note(key_id=key.id, tenant_id=key.tenant_id)
+    return Principal(key.id, Role(key.role), key.tenant_id, key.label, key.expires_at)
+
+
+def is_valid(at: datetime) -> ColumnElement[bool]:
+    """Whether a key may be used at a moment, as a condition on `ApiKey`."""
+    return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > at)

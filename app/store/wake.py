@@ -1,7 +1,8 @@
 """Wake-ups through Redis. The rows are the truth: without Redis all still happens, at the next poll."""
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import redis
 from rq import Queue
@@ -10,6 +11,8 @@ from rq.serializers import JSONSerializer
 from app.core.names import QUEUE_TRAINING, WAKE_RELEASES
 
 log = logging.getLogger(__name__)
+PATIENCE = 2.0  # seconds that a write, which is done by then, waits for Redis
+AROUND_SECONDS = 5.0  # once it was away, nobody tells it anything for so long
 RUN_JOB = "training.worker.run_job"  # by name: the service never imports training
 
 
@@ -17,8 +20,9 @@ class Wake:
     """Tells other processes that rows have changed; never raises for a Redis that is away."""
 
     def __init__(self, url: str) -> None:
-        self.client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5)
+        self.client = redis.Redis.from_url(url, socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE)
         self._away = False
+        self._around_until = 0.0
 
     def ping(self) -> bool:
         """Whether Redis answers."""
@@ -32,22 +36,22 @@ class Wake:
         if not self._away:
             log.warning("Redis is away (%s): going on by polling the database", type(error).__name__)
         self._away = True
+        self._around_until = time.monotonic() + AROUND_SECONDS
 
     def back(self) -> None:
         """Say once that Redis answers again."""
         if self._away:
             log.warning("Redis is back")
-        self._away = False
+        self._away, self._around_until = False, 0.0
 
     def job(self, job_id: str) -> bool:
         """Queue a training job for the workers; JSON, so that no pickle is ever read."""
-        try:
+
+        def enqueue() -> None:
             queue = Queue(QUEUE_TRAINING, connection=self.client, serializer=JSONSerializer)
             queue.enqueue(RUN_JOB, job_id, job_timeout=-1, result_ttl=0, failure_ttl=0)
-        except redis.RedisError as error:
-            self.away(error)
-            return False
-        return True
+
+        return self._tell(enqueue)
 
     def releases(self, channel_id: str) -> bool:
         """Make every process look at the channel's generation now instead of at its next poll."""
@@ -55,12 +59,7 @@ class Wake:
 
     def look(self, why: str = "") -> bool:
         """Make every process look now at what may have changed: generations and keys."""
-        try:
-            self.client.publish(WAKE_RELEASES, why)
-        except redis.RedisError as error:
-            self.away(error)
-            return False
-        return True
+        return self._tell(lambda: self.client.publish(WAKE_RELEASES, why))
 
     def listen(self, timeout: float) -> Iterator[bool]:
         """Yield True at each wake-up and False after `timeout` seconds without one; ends with Redis gone."""
@@ -72,3 +71,15 @@ class Wake:
                     yield subscription.get_message(timeout=timeout) is not None
         except redis.RedisError as error:
             self.away(error)
+
+    def _tell(self, send: Callable[[], object]) -> bool:
+        """Whether it was sent; where Redis hangs, one write waits for it and the next ones do not."""
+        if time.monotonic() < self._around_until:
+            return False
+        try:
+            send()
+        except redis.RedisError as error:
+            self.away(error)
+            return False
+        self.back()
+        return True

@@ -1,0 +1,161 @@
+"""Online metrics: how many recommendations each version gave as what, and how many of them were clicked.
+
+A click counts for the minute in which its recommendation was given, which the recommendation's id says: so a
+window's clicks are of that window's recommendations, however late they come.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.core.attribution import Variant
+from app.store.db import insert_into
+from app.store.tables import Channel, Click, Impressions, ShadowResult
+
+MINUTE = 60_000  # milliseconds
+KEPT = timedelta(days=30)
+
+Given = tuple[str, int, int, Variant]
+"""Channel id, minute (its start, in milliseconds since 1970), version, variant."""
+
+Compared = tuple[str, int, int]
+"""Channel id, minute, version of the challenger."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A click-through rate: recommendations with at least one click, of all."""
+
+    recommendations: int = 0
+    clicked: int = 0
+
+    @property
+    def ctr(self) -> float | None:
+        """The rate; None without a recommendation. Counts of the last seconds may be missing: at most 1."""
+        return min(1.0, self.clicked / self.recommendations) if self.recommendations else None
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the rate."""
+        p = self.ctr
+        return None if p is None else math.sqrt(p * (1 - p) / self.recommendations)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a challenger's answers compare with those that were given: means over `queries`."""
+
+    queries: int
+    overlap: float | None
+    same_first: float | None
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a minute's comparisons add up to."""
+
+    queries: int = 0
+    overlap: float = 0.0
+    same_first: int = 0
+
+    def add(self, other: "Sums") -> None:
+        """Add another's."""
+        self.queries += other.queries
+        self.overlap += other.overlap
+        self.same_first += other.same_first
+
+
+def milliseconds(at: datetime) -> int:
+    """A moment in milliseconds since 1970."""
+    return int(at.timestamp() * 1000)
+
+
+def add(s: Session, given: Mapping[Given, int], compared: Mapping[Compared, Sums]) -> None:
+    """Add counts and sums to those that are there; those of channels that are gone are dropped."""
+    asked = {key[0] for key in given} | {key[0] for key in compared}
+    # Locked as a reference to them locks them: none can go before the commit.
+    query = select(Channel.id).where(Channel.id.in_(asked)).with_for_update(read=True, key_share=True)
+    there = set(s.scalars(query))
+    # Sorted, so that two processes that write at once lock rows in one order.
+    impressions = [
+        {"channel_id": c, "minute": m, "version": v, "variant": variant, "recommendations": n}
+        for (c, m, v, variant), n in sorted(given.items())
+        if c in there
+    ]
+    results = [
+        {
+            "channel_id": c,
+            "minute": m,
+            "version": v,
+            "queries": sums.queries,
+            "overlap": sums.overlap,
+            "same_first": sums.same_first,
+        }
+        for (c, m, v), sums in sorted(compared.items(), key=lambda pair: pair[0])
+        if c in there
+    ]
+    _add(s, Impressions, impressions, ("recommendations",))
+    _add(s, ShadowResult, results, ("queries", "overlap", "same_first"))
+
+
+def _add(s: Session, table: type, rows: list[dict[str, object]], summed: tuple[str, ...]) -> None:
+    insert = insert_into(s, table)
+    keys = [column.name for column in insert.table.primary_key]
+    values = {name: getattr(table, name) + insert.excluded[name] for name in summed}
+    statement = insert.on_conflict_do_update(index_elements=keys, set_=values)
+    for row in rows:
+        s.execute(statement.values(row))
+
+
+def rates(
+    s: Session, channel_id: str, since: datetime, until: datetime | None = None
+) -> dict[tuple[int, str], Rate]:
+    """Return the rate of each version and variant of the minutes from `since` to before `until`."""
+    start, end = _minutes(since, until)
+    counts = (
+        select(Impressions.version, Impressions.variant, func.sum(Impressions.recommendations))
+        .where(Impressions.channel_id == channel_id, Impressions.minute >= start, Impressions.minute < end)
+        .group_by(Impressions.version, Impressions.variant)
+    )
+    given_at = func.substr(Click.recommendation_id, 5, 12)  # hex digits sort as the numbers that they are
+    clicks = (
+        select(Click.version, Click.variant, func.count(Click.recommendation_id.distinct()))
+        .where(Click.channel_id == channel_id, Click.at >= start)  # the first is for the index only
+        .where(given_at >= f"{start:012x}", given_at < f"{end:012x}")
+        .group_by(Click.version, Click.variant)
+    )
+    given = {(version, variant): int(n) for version, variant, n in s.execute(counts)}
+    clicked = {(version, variant): int(n) for version, variant, n in s.execute(clicks)}
+    return {key: Rate(given.get(key, 0), clicked.get(key, 0)) for key in sorted(given.keys() | clicked)}
+
+
+def comparison(s: Session, channel_id: str, version: int, since: datetime) -> Comparison:
+    """Return how the challenger's shadow answers compare since then."""
+    query = select(
+        func.sum(ShadowResult.queries), func.sum(ShadowResult.overlap), func.sum(ShadowResult.same_first)
+    ).where(
+        ShadowResult.channel_id == channel_id,
+        ShadowResult.version == version,
+        ShadowResult.minute >= _minutes(since)[0],
+    )
+    queries, overlap, same_first = s.execute(query).one()
+    if not queries:
+        return Comparison(0, None, None)
+    return Comparison(int(queries), float(overlap) / int(queries), int(same_first) / int(queries))
+
+
+def prune(s: Session, before: datetime) -> None:
+    """Delete what is older."""
+    moment = milliseconds(before)
+    s.execute(delete(Impressions).where(Impressions.minute < moment))
+    s.execute(delete(ShadowResult).where(ShadowResult.minute < moment))
+    s.execute(delete(Click).where(Click.at < moment))
+
+
+def _minutes(since: datetime, until: datetime | None = None) -> tuple[int, int]:
+    end = milliseconds(until or datetime.now(UTC) + timedelta(days=1))
+    return milliseconds(since) // MINUTE * MINUTE, end // MINUTE * MINUTE
