@@ -5,7 +5,7 @@ never a library's module path, so stored adapters outlive a library's renaming.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
@@ -156,18 +156,33 @@ def load(model: TransRec, config: AdapterConfig, weights: dict[str, Tensor]) -> 
     return mine.requires_grad_(False).eval()
 
 
-def check(weights: dict[str, Tensor], expected: dict[str, torch.Size]) -> None:
-    """Raise `Invalid` naming the first missing, foreign, misshapen or non-finite tensor."""
-    missing, foreign = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+def shapes(model: TransRec, config: AdapterConfig) -> dict[str, torch.Size]:
+    """The shapes of such an adapter's tensors by site; allocates none of them. Raises as `attach` does."""
+    meta = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
+    buffers = {id(b): b.to("meta") for b in model.buffers()}
+    return {k: p.shape for k, p in attach(copy.deepcopy(model, meta | buffers), config).adapter.items()}
+
+
+def check_shapes(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:
+    """Raise `Invalid` naming the first missing, foreign or misshapen tensor."""
+    missing, foreign = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing:
         raise Invalid(f"The adapter lacks {len(missing)} tensor(s), first '{missing[0]}'. {_REMEDY}")
     if foreign:
-        raise Invalid(f"The adapter has {len(foreign)} unknown tensor(s), first '{foreign[0]}'. {_REMEDY}")
+        raise Invalid(
+            f"The adapter has {len(foreign)} unknown tensor(s), first '{foreign[0][:80]}'. {_REMEDY}"
+        )
     for name, shape in expected.items():
-        if weights[name].shape != shape:
+        if found[name] != shape:
             raise Invalid(
-                f"Tensor '{name}' has shape {list(weights[name].shape)}, expected {list(shape)}. {_REMEDY}"
+                f"Tensor '{name}' has shape {str(list(found[name]))[:80]}, expected {list(shape)}. {_REMEDY}"
             )
+
+
+def check(weights: dict[str, Tensor], expected: dict[str, torch.Size]) -> None:
+    """Raise `Invalid` naming the first missing, foreign, misshapen or non-finite tensor."""
+    check_shapes({k: v.shape for k, v in weights.items()}, expected)
+    for name in expected:
         if not weights[name].dtype.is_floating_point:
             raise Invalid(f"Tensor '{name}' is {weights[name].dtype}, expected a float type. {_REMEDY}")
         if not torch.isfinite(weights[name]).all():

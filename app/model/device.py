@@ -16,6 +16,17 @@ def pick_device(name: DeviceName = "auto") -> torch.device:
     return torch.device(name)
 
 
+def gpu_memory(device: torch.device) -> dict[str, int]:
+    """Bytes that this process has `allocated` and `reserved` on the GPU, and its `total`; empty on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "allocated": torch.cuda.memory_allocated(device),
+        "reserved": torch.cuda.memory_reserved(device),
+        "total": torch.cuda.get_device_properties(device).total_memory,
+    }
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """A GPU, or a CPU with AVX512-BF16 or AMX: there bf16 halves the encoder's time."""
     if device.type == "cuda":

@@ -1,21 +1,28 @@
 """Arrays in a file that processes share: written once as safetensors, memory-mapped by whoever reads."""
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from app.core.errors import Invalid
 
-DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
+DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write arrays of uint8, int32, int64 and float32."""
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    """Write arrays of uint8, int32, int64, float32, float64; raises `OSError` when the disk fails."""
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    except SafetensorError as error:  # which tells the system's errors by their text alone
+        code = errno.ENOSPC if f"(os error {errno.ENOSPC})" in str(error) else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def map_arrays(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -1,4 +1,5 @@
-"""The one door to the model: queries of all channels wait here, and one thread answers them by the batch.
+"""The one door to the model, and another to the writing of events: queries of all channels wait here, and one
+thread answers them by the batch.
 
 A batch is whatever waits when the thread is free, at most `MAX_BATCH`: alone, a query waits for nobody; under
 load batches grow by themselves. Channels take turns, so one with a long queue cannot starve the others.
@@ -40,14 +41,23 @@ class Counters:
 
 
 class Batcher(Generic[Q, A]):
-    """Runs `answer`, a function of many queries, in a thread of its own.
+    """Runs `answer`, a function of many queries, in a thread of its own; an answer may be an error.
 
-    At most `most` queries wait, at most a quarter of them of one channel, and none longer than `seconds`.
+    At most `most` queries wait for `what`, at most a quarter of them of one channel, and none longer than
+    `seconds`.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Q]], Sequence[A]], most: int, seconds: float) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Q]], Sequence[A | Exception]],
+        most: int,
+        seconds: float,
+        batch: int = MAX_BATCH,
+        what: str = "the model",
+    ) -> None:
         self._answer, self._most, self._seconds = answer, most, seconds
-        self._share = max(1, most // 4)
+        self._batch, self._what = batch, what
+        self.share = max(1, most // 4)  # of one channel
         self._queues: OrderedDict[str, deque[_Waiting[Q, A]]] = OrderedDict()
         self._waiting = 0
         self._changed = threading.Condition()
@@ -76,10 +86,10 @@ class Batcher(Generic[Q, A]):
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         with self._changed:
             queue = self._queues.get(channel_id)
-            if self._waiting >= self._most or (queue is not None and len(queue) >= self._share):
+            if self._waiting >= self._most or (queue is not None and len(queue) >= self.share):
                 self.counters.refused += 1
                 raise TooBusy(
-                    "Too many requests wait for the model. Send fewer at once, or try again shortly."
+                    f"Too many requests wait for {self._what}. Send fewer at once, or try again shortly."
                 )
             if queue is None:
                 queue = self._queues[channel_id] = deque()
@@ -101,7 +111,7 @@ class Batcher(Generic[Q, A]):
             while not self._waiting and not self._stopping:
                 self._changed.wait()
             batch: list[_Waiting[Q, A]] = []
-            while self._queues and len(batch) < MAX_BATCH:
+            while self._queues and len(batch) < self._batch:
                 channel_id, queue = self._queues.popitem(last=False)
                 batch.append(queue.popleft())
                 if queue:
@@ -114,7 +124,7 @@ class Batcher(Generic[Q, A]):
         late = [w for w in batch if w.since < oldest]
         batch = [w for w in batch if w.since >= oldest]
         self.counters.expired += len(late)
-        error = TooBusy("The request waited too long for the model. Try again shortly.")
+        error = TooBusy(f"The request waited too long for {self._what}. Try again shortly.")
         answers = self._try([w.query for w in batch]) if batch else []
         self.counters.batches += bool(batch)
         self.counters.answered += len(batch)

@@ -21,6 +21,7 @@ from app.model.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from app.serving.adapted import Adapted
 from app.serving.arrays import write_arrays
 from app.serving.catalog import IDS, ITEMS, Catalog, write_catalog
+from app.serving.columns import ATTRIBUTES, columns_of, joined, write_columns
 from app.serving.desk import Desk
 from app.serving.folders import Folders
 from app.serving.index import Asked, Index, kind_for
@@ -58,11 +59,14 @@ class Builder:
 
         Raises `NotFound` (channel gone), `Invalid` (the adapter does not fit) and `Unavailable`.
         """
-        target = read_target(self.db, channel_id)
+        return self.make(read_target(self.db, channel_id), progress)
+
+    def make(self, target: Target, progress: Progress | None = None, lane: str = "") -> Release:
+        """The release that the target asks for; raises as `build` does. No lane waits for another."""
         backbone = self.backbones.get(target.modality)
         key = target.key(backbone.fingerprint, self.index)
         folder = self.folders.get(
-            channel_id, key, lambda path: _Making(self, target, backbone, path, progress).run()
+            target.channel_id, key, lambda path: _Making(self, target, backbone, path, progress).run(), lane
         )
         return Release(
             target.channel_id,
@@ -144,11 +148,20 @@ class _Making:
 
     def _write_catalog(self, changes: Changes) -> Catalog:
         if self.base and self.base.facts.items_revision == self.target.items_revision:
-            for name in (IDS, ITEMS):
+            for name in (IDS, ITEMS, ATTRIBUTES):
                 os.link(self.base.folder / name, self.folder / name)
         else:
             write_catalog(self.folder, changes.added, self.base.catalog if self.base else None, changes.kept)
+            self._write_columns(changes)
         return Catalog(self.folder)
+
+    def _write_columns(self, changes: Changes) -> None:
+        columns = columns_of([entry.attributes for entry in changes.added], len(changes.kept))
+        before = self.base.attributes if self.base else None
+        if before:
+            columns = joined(before.columns, changes.kept, before.size, columns)
+        size = len(changes.kept) + len(changes.added)
+        write_columns(self.folder, size, columns, before is None or before.complete)
 
     def _vectors(self, catalog: Catalog, changes: Changes) -> NDArray[np.float32]:
         """(N, d): those of the base, then those that the database has, then encoded ones."""

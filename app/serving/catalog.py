@@ -8,7 +8,7 @@ millisecond, whatever the catalogue's size.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,15 +33,15 @@ class Entry:
     item_id: str
     json: bytes
     digest: bytes
+    attributes: Mapping[str, Any]
 
     @classmethod
     def of(cls, item: ItemRow, digest: bytes) -> "Entry":
         """The entry of an item of the database."""
         # The text last: an attribute of that name must not hide it.
         shown = {"item_id": item.item_id, "metadata": {**item.attributes, "text": item.text}}
-        return cls(
-            item.item_id, json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode(), digest
-        )
+        text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+        return cls(item.item_id, text.encode(), digest, item.attributes)
 
 
 class Catalog:
@@ -105,7 +105,7 @@ def write_catalog(
         old_pieces, old_lengths = before.json_of(kept)
         pieces, lengths = [*old_pieces, *pieces], np.concatenate([old_lengths, lengths])
     trie = marisa_trie.Trie(ids)
-    trie.save(str(folder / IDS))
+    (folder / IDS).write_bytes(trie.tobytes())  # its own `save` hides why it fails
     number_of = np.fromiter(map(trie.get, ids), np.int32, len(ids))
     row_of = np.empty_like(number_of)
     row_of[number_of] = np.arange(len(ids), dtype=np.int32)

@@ -13,32 +13,28 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
+from app.core import metrics
+from app.core.attribution import Variant
 from app.core.config import Settings
-from app.core.errors import Conflict, Invalid, NotFound, TransRecError, Unavailable
+from app.core.errors import Conflict, Invalid, NotFound, OutOfSpace, Unavailable
 from app.model.backbone import Backbones
 from app.serving.batcher import Batcher
 from app.serving.build import Builder
+from app.serving.challengers import Challengers
+from app.serving.failures import Failure, failure_of
 from app.serving.folders import Folders
 from app.serving.host import HostTier
 from app.serving.ranker import Ranker
 from app.serving.release import Bundle, Release
+from app.serving.source import read_targets
 from app.store.db import Database
 
 log = logging.getLogger(__name__)
-RETRY_SECONDS = 30.0  # a build that failed is tried again after this, or when its generation changes
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A build that failed: at which generation, when and why."""
-
-    generation: int
-    at: float
-    reason: str
 
 
 class Engine:
@@ -52,8 +48,10 @@ class Engine:
         self.failures: dict[str, Failure] = {}
         self.stopping = threading.Event()
         self.host = HostTier(settings.resolved_host_bytes)
+        self.challengers = Challengers(self.builder, self.host, self._stop_if_asked)
         self._building: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._events: Mapping[str, int] = {}
+        self._left_over = self.folders.channels()  # some may have been deleted while no server ran
         names = {"text": settings.backbone, "image": settings.image_backbone}
         self.rankers = {
             modality: Ranker(modality, names[modality], settings) for modality in backbones.fingerprints()
@@ -103,12 +101,24 @@ class Engine:
             )
         return release
 
+    def pick(self, channel_id: str, who: object) -> tuple[Variant, Release]:
+        """Which release answers for whom (a user's id, or a history for want of one), and as what.
+
+        Raises as `release` does.
+        """
+        champion, challenger = self.release(channel_id), self.challengers.live.get(channel_id)
+        if challenger is not None and challenger.answers(who):
+            return "challenger", challenger.release
+        return "champion", champion
+
     def open(self, release: Release) -> Bundle:
         """The release, opened from disk where it has to be; raises `Unavailable` if it cannot be."""
         try:
             return self.host.open(release.folder)
         except Invalid as error:
-            self.live.pop(release.channel_id, None)
+            if self.live.get(release.channel_id) is release:
+                self.live.pop(release.channel_id, None)
+            self.challengers.drop(release)
             self.folders.discard(release.folder)  # so that it is built again
             raise Unavailable(f"The channel's release is damaged: {error.message}", retry_after=2) from error
 
@@ -118,60 +128,85 @@ class Engine:
             "device": {modality: ranker.stats["device"] for modality, ranker in self.rankers.items()},
             "host": {modality: ranker.stats["host"] for modality, ranker in self.rankers.items()}
             | {"server": asdict(self.host.stats)},
-            "disk": {"releases": len(self.live)},
+            "disk": {"releases": len(self.live) + len(self.challengers.live)},
             "queue": {m: {"waiting": b.waiting, **asdict(b.counters)} for m, b in self.batchers.items()},
         }
 
+    def gpu(self) -> dict[str, int]:
+        """Bytes that the models' processes have `allocated` and `reserved` on the GPU, and its `total`."""
+        found: list[dict[str, int]] = [r.stats["gpu"] for r in self.rankers.values() if r.stats.get("gpu")]
+        if not found:
+            return {}
+        both = {kind: sum(memory[kind] for memory in found) for kind in ("allocated", "reserved")}
+        return both | {"total": found[0]["total"]}  # the models share one GPU
+
     def is_due(self, channel_id: str, generation: int) -> bool:
-        """Whether the channel's release is to be built (again)."""
-        release, failure = self.live.get(channel_id), self.failures.get(channel_id)
-        if release is not None and release.generation == generation:
-            return False
-        if failure is not None and failure.generation == generation:
-            return time.monotonic() - failure.at > RETRY_SECONDS
-        return True
+        """Whether the channel's release, or its challenger's, is to be built (again)."""
+        release = self.live.get(channel_id)
+        if release is None or release.generation != generation:
+            failure = self.failures.get(channel_id)
+            return failure is None or not failure.waits(generation)
+        return self.challengers.is_due(release)
 
     def refresh(self, channel_id: str, generation: int) -> None:
-        """Build the channel's release and put it live; on a failure the old one goes on answering.
+        """Build the channel's release and put it live, then its challenger's; a failure leaves what is there.
 
-        Never raises; does nothing while another thread builds this channel.
+        Never raises; does nothing while another thread builds the same.
         """
-        lock = self._building[channel_id]
-        if not lock.acquire(blocking=False):
-            return
-        try:
-            if self.is_due(channel_id, generation):
+        with _if_free(self._building[channel_id]) as mine:
+            if mine and self._is_old(channel_id, generation) and self.is_due(channel_id, generation):
                 self._build(channel_id, generation)
-        finally:
-            lock.release()
+        with _if_free(self._building[f"{channel_id} challenger"]) as mine:
+            champion = self.live.get(channel_id)
+            if mine and champion is not None and self.challengers.is_due(champion):
+                self._build_challenger(channel_id)
 
     def keep_only(self, channel_ids: set[str]) -> None:
         """Unload the channels that are gone."""
-        for gone in (self.live.keys() | self.failures.keys()) - channel_ids:
+        known, self._left_over = self.live.keys() | self.failures.keys() | self._left_over, set()
+        for gone in known - channel_ids:
+            self.challengers.forget(gone)
             self.live.pop(gone, None)
             self.failures.pop(gone, None)
             self._building.pop(gone, None)
+            self._building.pop(f"{gone} challenger", None)
             self.folders.forget(gone)
             log.info("channel %s is gone: unloaded", gone)
+
+    def _is_old(self, channel_id: str, generation: int) -> bool:
+        release = self.live.get(channel_id)
+        return release is None or release.generation != generation
 
     def _build(self, channel_id: str, generation: int) -> None:
         started = time.monotonic()
         try:
-            release = self.builder.build(channel_id, self._stop_if_asked)
+            champion, trial = read_targets(self.db, channel_id)
+            release = self.builder.make(champion, self._stop_if_asked)
             self._warm(self.live.get(channel_id), release)
         except (NotFound, Unavailable) as error:
             log.warning("channel %s: not built now: %s", channel_id, error)
+            if isinstance(error, OutOfSpace):  # shown, for somebody has to free space
+                self.failures[channel_id] = failure_of(generation, error)
         except Exception as error:
-            reason = (
-                str(error) if isinstance(error, TransRecError) else f"{type(error).__name__}; see the log"
-            )
-            self.failures[channel_id] = Failure(generation, time.monotonic(), reason)
+            self.failures[channel_id] = failure_of(generation, error)
             log.exception("channel %s: the build failed, the old release goes on", channel_id)
         else:
+            self.challengers.note(channel_id, trial)
+            if channel_id in self.challengers.live:
+                # First, for the champion's generation says that what changed has reached all answers.
+                self.challengers.place(channel_id, release)
             self.live[channel_id] = release
             self.failures.pop(channel_id, None)
             seconds = time.monotonic() - started
+            metrics.SWAP_SECONDS.observe(seconds)
             log.info("channel %s: version %d is live (%.2f s)", channel_id, release.version, seconds)
+
+    def _build_challenger(self, channel_id: str) -> None:
+        self.challengers.prepare(channel_id)
+        with self._building[channel_id]:  # while no champion is put in place
+            champion = self.live.get(channel_id)
+            if champion is not None and self.challengers.is_due(champion):
+                self.challengers.place(channel_id, champion)
 
     def _warm(self, old: Release | None, new: Release) -> None:
         """Open the successor of an open release before it goes live: no request waits for a swap."""
@@ -181,3 +216,13 @@ class Engine:
     def _stop_if_asked(self, _done: int, _total: int) -> None:
         if self.stopping.is_set():
             raise Unavailable("The service is stopping.")
+
+
+@contextmanager
+def _if_free(lock: threading.Lock) -> Iterator[bool]:
+    mine = lock.acquire(blocking=False)
+    try:
+        yield mine
+    finally:
+        if mine:
+            lock.release()

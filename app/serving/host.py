@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from app.serving.release import Bundle, open_bundle
 
 @dataclass(slots=True)
 class HostStats:
-    """Questions that found their release open, that opened it, and the seconds it took; what is open now."""
+    """Questions that found their release open, that opened it, what left for it and the seconds it took;
+    what is open now.
+    """
 
     hits: int = 0
     misses: int = 0
+    evictions: int = 0
     seconds: float = 0.0
     releases: int = 0
     bytes: int = 0
@@ -24,12 +28,14 @@ class HostStats:
 class HostTier:
     """Open releases by folder, those used last; safe to share between threads.
 
-    What makes room is closed when nobody uses it any more.
+    What makes room is closed when nobody uses it any more, and so is a release whose folder was removed, once
+    its channel has a new one: a mapped file without a name would hold memory and disk for nothing.
     """
 
     def __init__(self, budget: int) -> None:
         self.stats = HostStats()
         self._open: LRUCache[Path, Bundle] = LRUCache(budget, getsizeof=lambda bundle: bundle.nbytes)
+        self._of_channel: defaultdict[Path, set[Path]] = defaultdict(set)
         self._lock = threading.Lock()
 
     def __contains__(self, folder: Path) -> bool:
@@ -54,6 +60,19 @@ class HostTier:
             self.stats.misses += 1
             self.stats.seconds += time.perf_counter() - started
             if bundle.nbytes <= self._open.maxsize:  # a bigger one is opened at every question
-                self._open[folder] = bundle
+                self._keep(folder, bundle)
             self.stats.releases, self.stats.bytes = len(self._open), int(self._open.currsize)
         return bundle
+
+    def _keep(self, folder: Path, bundle: Bundle) -> None:
+        before = len(self._open) + (folder not in self._open)
+        self._close_removed(folder)
+        self._open[folder] = bundle
+        self.stats.evictions += before - len(self._open)
+
+    def _close_removed(self, opened: Path) -> None:
+        siblings = self._of_channel[opened.parent]
+        for folder in [each for each in siblings if not each.exists()]:
+            siblings.discard(folder)
+            self._open.pop(folder, None)
+        siblings.add(opened)

@@ -27,6 +27,8 @@ SAMPLE = 200  # queries that recall is measured with
 MAX_GPU = 2048  # faiss's own limit on GPUs, of k and of nprobe
 VECTORS, APPROXIMATE, MADE = "vectors.npy", "approximate.faiss", "index.json"
 _DAMAGE = OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, MemoryError
+# numpy reads a header by `ast`, which CPython 3.11 cannot in two threads at once: it adds up their recursion.
+_PARSER = threading.Lock()
 _KINDS: dict[Kind, type[Approximate]] = {"ivf": Cells, "hnsw": Graph}
 
 
@@ -180,7 +182,8 @@ class Index:
             # faiss does not see that the last few bytes of a mapped file are missing.
             if any((folder / name).stat().st_size != size for name, size in made.pop("sizes").items()):
                 raise ValueError("a file has another size than was written")
-            vectors = np.lib.format.open_memmap(folder / VECTORS, mode="r")
+            with _PARSER:
+                vectors = np.lib.format.open_memmap(folder / VECTORS, mode="r")
             return cls._of_files(vectors.view(np.ndarray), folder / APPROXIMATE, **made)
         except _DAMAGE as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

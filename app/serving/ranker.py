@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -28,12 +29,14 @@ from app.core.config import Settings
 from app.core.errors import Invalid, Unavailable
 from app.model.backbone import load_backbone
 from app.model.bank import Bank
-from app.model.device import keep_freed_memory, pick_device
+from app.model.device import gpu_memory, keep_freed_memory, pick_device
+from app.serving.attributes import AtMost
 from app.serving.host import HostTier
 from app.serving.rank import Query, Ranked, rank
 
 log = logging.getLogger(__name__)
 HANGS_SECONDS = 30.0  # a batch takes milliseconds: a process that is silent for so long is replaced
+GPU_SECONDS = 1.0  # the GPU's memory is looked at no more often: that takes longer than a message
 _ENDED = EOFError, OSError
 
 
@@ -70,6 +73,12 @@ class Ranker:
         connection.send_bytes(json.dumps(self._options).encode())
         self.stats = json.loads(connection.recv_bytes())
         self._connection = connection
+        threading.Thread(target=self._watch, args=(self._process,), name="ranker-watch", daemon=True).start()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._connection is not None
 
     def stop(self) -> None:
         """End the process."""
@@ -82,8 +91,8 @@ class Ranker:
 
     def rank(self, queries: Sequence[Query]) -> Sequence[Ranked]:
         """The best items of each query; raises `Unavailable` while the process is away."""
-        connection = self._connection
-        if connection is None:
+        process, connection = self._process, self._connection
+        if process is None or connection is None:
             raise self._away()
         try:
             connection.send_bytes(_encode(queries))
@@ -91,28 +100,31 @@ class Ranker:
                 raise EOFError
             answer = connection.recv_bytes()
         except _ENDED as error:
-            self._restart()
+            connection.close()  # a late answer must not be taken for the next one's
+            self._restart(process)
             raise self._away() from error
         return self._decode(answer)
 
-    def _restart(self) -> None:
-        self._connection = None
-        if not self._stopping:
-            log.error("the %s model's process has ended; starting another one", self.modality)
-            threading.Thread(target=self._start_again, name="ranker", daemon=True).start()
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()  # also when nobody asks anything, for then nobody would notice
+        self._restart(process)
 
-    def _start_again(self) -> None:
+    def _restart(self, lost: subprocess.Popen[bytes]) -> None:
+        threading.Thread(target=self._start_again, args=(lost,), name="ranker", daemon=True).start()
+
+    def _start_again(self, lost: subprocess.Popen[bytes]) -> None:
         with self._starting:
-            if self._stopping:
+            if self._stopping or lost is not self._process:  # others may have noticed, too
                 return
+            self._connection = None
+            log.error("the %s model's process has ended; starting another one", self.modality)
+            lost.kill()
+            lost.wait()
             try:
-                if self._process:
-                    self._process.kill()
-                    self._process.wait()
                 self.start()
             except _ENDED:
                 log.exception("the %s model's process did not start", self.modality)
-                threading.Timer(5, self._start_again).start()
+                threading.Timer(5, self._restart, [self._process]).start()
 
     def _away(self) -> Unavailable:
         return Unavailable("The model's process is being started; try again shortly.", retry_after=3)
@@ -136,9 +148,13 @@ class Ranker:
 
 
 def _encode(queries: Sequence[Query]) -> bytes:
-    asked = [(str(q.folder), q.count, len(q.history), len(q.excluded)) for q in queries]
+    asked = [(str(q.folder), q.count, len(q.history), len(q.excluded), *_wanted(q)) for q in queries]
     numbers = [row for q in queries for part in (q.history, q.excluded) for row in part]
     return json.dumps(asked).encode() + b"\n" + np.array(numbers, np.int32).tobytes()
+
+
+def _wanted(query: Query) -> tuple[str, AtMost] | tuple[()]:
+    return (query.filter, query.at_most) if query.filter or query.at_most else ()
 
 
 _path = lru_cache(maxsize=65_536)(Path)  # one object a folder: a new one takes longer to hash than to rank
@@ -148,9 +164,10 @@ def _decode(message: bytes) -> list[Query]:
     line, _, data = message.partition(b"\n")
     numbers = np.frombuffer(data, np.int32).tolist()
     queries, start = [], 0
-    for folder, count, history, excluded in json.loads(line):
+    for folder, count, history, excluded, *wanted in json.loads(line):
         middle, end = start + history, start + history + excluded
-        queries.append(Query(_path(folder), numbers[start:middle], count, set(numbers[middle:end])))
+        rows = numbers[start:middle], count, set(numbers[middle:end])
+        queries.append(Query(_path(folder), *rows, *wanted))
         start = end
     return queries
 
@@ -163,14 +180,19 @@ class _Server:
         self.connection = connection
         options = json.loads(connection.recv_bytes())
         logs.configure(options["log_level"])
-        backbone = load_backbone(options["backbone"], pick_device(options["device"]))
+        self.device = pick_device(options["device"])
+        backbone = load_backbone(options["backbone"], self.device)
         self.bank = Bank(backbone.model, "user", options["device_adapter_bytes"])
         self.host = HostTier(options["host_bytes"])
+        self._gpu, self._gpu_at = gpu_memory(self.device), time.monotonic()
         self.rank = partial(rank, self.bank, backbone.model.config.length, self.host.open)
         connection.send_bytes(json.dumps(self._stats()).encode())
 
     def _stats(self) -> dict[str, Any]:
-        return {"device": asdict(self.bank.stats), "host": asdict(self.host.stats)}
+        now = time.monotonic()
+        if now > self._gpu_at + GPU_SECONDS:
+            self._gpu, self._gpu_at = gpu_memory(self.device), now
+        return {"device": asdict(self.bank.stats), "host": asdict(self.host.stats), "gpu": self._gpu}
 
     def run(self) -> None:
         """Answer one batch after the other."""

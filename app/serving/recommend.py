@@ -1,15 +1,16 @@
 """From item ids to what is ranked, and what needs no model: popular and similar items."""
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
 
 import numpy as np
 
 from app.core.errors import NotFound
+from app.serving.attributes import Limits
 from app.serving.rank import Query, Ranked
 from app.serving.release import Bundle
 
 _LISTED = 10
+_WALKED = 4096  # rows looked at before the values without room are left out
 
 
 def query_of(
@@ -30,13 +31,38 @@ def query_of(
     if strict and len(history) < len(rows):
         raise _unknown(bundle, [i for i, row in zip(history_ids, rows, strict=True) if row is None])
     excluded = {row for row in bundle.catalog.rows(exclude_ids) if row is not None} if exclude_ids else set()
-    return Query(bundle.folder, history, count, excluded.union(history) if exclude_seen else excluded)
+    if exclude_seen:
+        excluded.update(history)
+    return Query(bundle.folder, history, count, excluded)
 
 
-def popular(bundle: Bundle, count: int, excluded: AbstractSet[int]) -> Ranked:
+def popular(bundle: Bundle, query: Query) -> Ranked:
     """The items with most interactions, which are their scores: for a user without a history."""
-    head = bundle.popular[: count + len(excluded)].tolist()
-    return [(row, float(bundle.counts[row])) for row in head if row not in excluded][:count]
+    if query.filter or query.at_most:
+        rows = _popular_among(bundle, query)
+    else:
+        head = bundle.popular[: query.count + len(query.excluded)].tolist()
+        rows = [row for row in head if row not in query.excluded][: query.count]
+    return [(row, float(bundle.counts[row])) for row in rows]
+
+
+def _popular_among(bundle: Bundle, query: Query) -> list[int]:
+    """Rows that meet the filter, as far as there is room for their values."""
+    limits, chosen = Limits(bundle.attributes, query.at_most), list[int]()
+    allowed = np.ones(bundle.catalog.size, np.bool_)
+    if query.filter:
+        allowed &= bundle.attributes.mask(query.filter)
+    allowed[list(query.excluded)] = False
+    for start in range(0, len(allowed), _WALKED):
+        rows = bundle.popular[start : start + _WALKED]
+        for row in rows[allowed[rows]].tolist():
+            if limits.take(row):
+                chosen.append(row)
+                if len(chosen) == query.count:
+                    return chosen
+        if query.at_most:
+            limits.leave_out(allowed)
+    return chosen
 
 
 def similar(bundle: Bundle, item_id: str, count: int) -> Ranked:

@@ -14,6 +14,7 @@ from app.core.errors import Invalid
 from app.model.bank_slots import AdapterWeights
 from app.model.checkpoint import adapter_from_bytes
 from app.serving.arrays import map_arrays
+from app.serving.attributes import Attributes
 from app.serving.catalog import Catalog
 from app.serving.folders import SIDECAR
 from app.serving.index import Index
@@ -85,6 +86,7 @@ class Bundle:
     folder: Path
     facts: Facts
     catalog: Catalog
+    attributes: Attributes
     index: Index  # over (N, d + 1): item vectors, then the popularity bias
     adapter: AdapterWeights  # what the user encoder needs of the adapter
     counts: NDArray[np.int64]  # (N,) interactions
@@ -110,6 +112,7 @@ def open_bundle(folder: Path) -> Bundle:
         folder=folder,
         facts=facts,
         catalog=Catalog(folder),
+        attributes=Attributes(folder),
         index=Index.load(folder),
         adapter=_read_adapter(folder, facts.adapter_sha256),
         counts=popularity["counts"],
@@ -139,5 +142,6 @@ def _read_adapter(folder: Path, sha256: str) -> AdapterWeights:
 def _check(bundle: Bundle) -> None:
     n = bundle.facts.items
     sizes = {bundle.catalog.size, bundle.index.size, len(bundle.counts), len(bundle.popular)}
+    sizes.add(bundle.attributes.size)
     if sizes != {n} or bundle.index.dim != bundle.facts.dim + 1:
         raise Invalid(f"The release has {n} items, but its parts have {sorted(sizes)}. Remove its folder.")

@@ -12,16 +12,17 @@ from app.core.errors import Unavailable
 from app.model.snapshot import DIGEST_BYTES, content_digest
 from app.serving.catalog import Catalog, Entry
 from app.serving.release import ZERO_SHOT
-from app.store import catalog, events, images, registry, releases
+from app.store import catalog, events, images, registry, releases, rollouts
 from app.store.channels import channel_by_id
 from app.store.db import Database
+from app.store.tables import Channel
 
-FORMAT = 1  # of a release's folder; another one makes every release anew
+FORMAT = 2  # of a release's folder; another one makes every release anew
 
 
 @dataclass(frozen=True)
 class Target:
-    """The release that a channel's champion asks for, by what it is made of."""
+    """The release that an alias of a channel asks for, by what it is made of."""
 
     channel_id: str
     channel: str
@@ -48,25 +49,47 @@ class Changes:
     added: tuple[Entry, ...]
 
 
+@dataclass(frozen=True)
+class Trial:
+    """The release that a channel's challenger asks for, and how it is tried."""
+
+    target: Target
+    share: float
+    shadow: bool
+
+
 def read_target(db: Database, channel_id: str) -> Target:
     """What the channel's champion is now; raises `NotFound` when the channel is gone."""
+    return read_targets(db, channel_id)[0]
+
+
+def read_targets(db: Database, channel_id: str) -> tuple[Target, Trial | None]:
+    """What the channel's champion and its challenger are now; raises `NotFound` when the channel is gone."""
     with db.read() as s:
         # The revisions come first: what changes while the rest is read raises them above those that the
         # release will carry, so the next look builds again.
         channel = channel_by_id(s, channel_id)
-        version = releases.champion(s, channel_id).version
-        adapter = registry.get_adapter(s, channel_id, version) if version else None
-        return Target(
-            channel_id,
-            channel.name,
-            channel.modality,
-            channel.generation,
-            channel.items_revision,
-            channel.events_revision,
-            version,
-            adapter.method if adapter else ZERO_SHOT,
-            adapter.sha256 if adapter else "",
-        )
+        champion = _target(s, channel, releases.champion(s, channel_id).version)
+        found = rollouts.challenger(s, channel_id)
+        if found is None:
+            return champion, None
+        challenger = _target(s, channel, found.release.version)
+        return champion, Trial(challenger, found.rollout.share, found.rollout.shadow)
+
+
+def _target(s: Session, channel: Channel, version: int) -> Target:
+    adapter = registry.get_adapter(s, channel.id, version) if version else None
+    return Target(
+        channel.id,
+        channel.name,
+        channel.modality,
+        channel.generation,
+        channel.items_revision,
+        channel.events_revision,
+        version,
+        adapter.method if adapter else ZERO_SHOT,
+        adapter.sha256 if adapter else "",
+    )
 
 
 def read_changes(db: Database, target: Target, before: Catalog | None, revision: int) -> Changes:

@@ -42,6 +42,7 @@ class Swapper:
             log.warning("the database is away, the live releases go on: %s", error)
             return
         self.engine.note_events({channel_id: events for channel_id, (_, events) in found.items()})
+        self.access.keep_only(found.keys())
         self.engine.keep_only(set(found))
         for channel_id, (generation, _) in found.items():
             if self.engine.is_due(channel_id, generation):

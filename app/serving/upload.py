@@ -10,7 +10,7 @@ from PIL import Image
 from app.core.errors import Invalid
 from app.model import adapters
 from app.model.backbone import Backbone
-from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
+from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes, read_header
 from app.model.encode import encode_histories, encode_items, popularity_bias, prior_of
 from app.model.methods import AdapterConfig
 from app.model.transrec import TransRec
@@ -24,13 +24,16 @@ def accept_adapter(backbone: Backbone, data: bytes) -> tuple[bytes, AdapterConfi
 
     Raises `Invalid` with the reason and the remedy.
     """
-    weights, config, fingerprint = adapter_from_bytes(data)
+    header = read_header(data)
+    fingerprint, config = header.fingerprint, header.config
     if fingerprint != backbone.fingerprint:
         raise Invalid(
             f"The adapter was trained on another backbone ({fingerprint[:12]!r}); this service has "
             f"{backbone.fingerprint[:12]!r}. Train it on this one.",
             expected=backbone.fingerprint,
         )
+    adapters.check_shapes(header.shapes, adapters.shapes(backbone.model, config))  # before they are read
+    weights, _, _ = adapter_from_bytes(data)
     _try_out(backbone, adapters.load(backbone.model, config, weights))
     return adapter_to_bytes(weights, config, fingerprint), config
 
