@@ -1,16 +1,20 @@
 """The first start: the schema, and a first key for the platform's operator."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import make_url
+from sqlalchemy.orm import Session
 
 from app.core.config import Settings
-from app.store import tenants
+from app.core.valkey import redis_url
+from app.store import keys, tenants
 from app.store.db import Database
+from app.store.tables import ApiKey
 from app.store.tenants import Role
+from app.store.wake import Wake
 
 KEY_FILE = "operator.key"
 
@@ -56,8 +60,43 @@ def first_operator_key(database: Database, settings: Settings) -> str | None:
 def create_key(database: Database, tenant: str | None, role: str, label: str) -> str:
     """Return the secret of a new key, of a tenant or of the platform's operator."""
     with database.session() as s:
-        tenant_id = tenants.get_tenant(s, tenant).id if tenant else None
-        return tenants.create_key(s, tenant_id, role, label)[1]
+        return tenants.create_key(s, _owner(s, tenant), role, label)[1]
+
+
+def list_keys(database: Database, tenant: str | None) -> Sequence[ApiKey]:
+    """Return the keys of a tenant or of the platform's operator."""
+    with database.read() as s:
+        return tenants.list_keys(s, _owner(s, tenant))
+
+
+def revoke_key(database: Database, settings: Settings, tenant: str | None, key_id: str) -> None:
+    """Make a key useless from now on, in every process."""
+    with database.session() as s:
+        if tenant is None:
+            keys.revoke_platform_key(s, key_id)
+        else:
+            tenants.revoke_key(s, _owner(s, tenant), key_id)
+    _wake(settings)
+
+
+def rotate_key(
+    database: Database, settings: Settings, tenant: str | None, key_id: str, grace_seconds: int
+) -> str:
+    """Return the secret of a new key in place of an old one, which is refused after `grace_seconds`."""
+    with database.session() as s:
+        _, secret = keys.rotate_key(s, _owner(s, tenant), key_id, grace_seconds)
+    _wake(settings)
+    return secret
+
+
+def _wake(settings: Settings) -> None:
+    wake = Wake(redis_url(settings))
+    wake.look()
+    wake.client.close()
+
+
+def _owner(s: Session, tenant: str | None) -> str | None:
+    return tenants.get_tenant(s, tenant).id if tenant else None
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -97,10 +97,12 @@ def serve(
     from app import bootstrap, processes
     from app.core import log
     from app.core.config import get_settings
+    from app.core.traces import check_endpoint
     from app.core.valkey import bundled_valkey
 
     settings = get_settings()
     log.configure(settings.log_level)
+    check_endpoint(settings.otlp_endpoint)  # here, not in each of several processes
     host, port = host or settings.host, settings.port if port is None else port
     with processes.stopped_by_signals(), ExitStack() as running:
         listening = running.enter_context(processes.listen(host, port))
@@ -149,6 +151,77 @@ def create_key(
 
     with bootstrap.migrated(get_settings()) as database:
         typer.echo(bootstrap.create_key(database, tenant, role, label))
+
+
+Tenant = Annotated[str | None, typer.Option(help="Whose; default: the platform operator's.")]
+KeyId = Annotated[str, typer.Argument(help="The key's id, as `key list` shows it.")]
+
+
+@keys.command("list")
+def list_keys(tenant: Tenant = None) -> None:
+    """List keys without their secrets, a line each: id, role, label, until when."""
+    from app import bootstrap
+    from app.core.config import get_settings
+
+    with bootstrap.migrated(get_settings()) as database:
+        for key in bootstrap.list_keys(database, tenant):
+            ends = f"until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "valid"
+            typer.echo(f"{key.id}  {key.role:<8}  {'revoked' if key.revoked_at else ends}  {key.label}")
+
+
+@keys.command("revoke")
+def revoke_key(key: KeyId, tenant: Tenant = None) -> None:
+    """Revoke a key: from now on every process refuses it."""
+    from app import bootstrap
+    from app.core.config import get_settings
+
+    settings = get_settings()
+    with bootstrap.migrated(settings) as database:
+        bootstrap.revoke_key(database, settings, tenant, key)
+
+
+@keys.command("rotate")
+def rotate_key(
+    key: KeyId,
+    tenant: Tenant = None,
+    grace_seconds: Annotated[
+        int, typer.Option(min=0, max=30 * 86_400, help="How long the old key works on.")
+    ] = 0,
+) -> None:
+    """Make a new key in place of an old one and print its secret, which is shown this once."""
+    from app import bootstrap
+    from app.core.config import get_settings
+
+    settings = get_settings()
+    with bootstrap.migrated(settings) as database:
+        typer.echo(bootstrap.rotate_key(database, settings, tenant, key, grace_seconds))
+
+
+@cli.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; one that is there is replaced.")],
+    tenant: Annotated[str | None, typer.Option(help="One tenant; default: all, with the platform.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON on stdout.")] = False,
+) -> None:
+    """Back up a tenant, or all, while the service runs: one snapshot, in a file for either database."""
+    from app import backups
+    from app.core.config import get_settings
+
+    typer.echo(backups.described(backups.write(get_settings(), file, tenant), as_json))
+
+
+@cli.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `transrec backup` wrote.")],
+    tenant: Annotated[str | None, typer.Option(help="Another name for its tenant.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete what is there under that name.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON on stdout.")] = False,
+) -> None:
+    """Bring back what a back-up holds, all of it or nothing; a running service answers from it by itself."""
+    from app import backups
+    from app.core.config import get_settings
+
+    typer.echo(backups.described(backups.restore(get_settings(), file, tenant, replace), as_json))
 
 
 @files.command("import-hub")

@@ -1,16 +1,22 @@
 """Processes that `transrec serve` runs: a child that is restarted when it dies, and the HTTP server."""
 
 import logging
+import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.core import siblings
 from app.core.errors import Misconfigured, TransRecError
 
 log = logging.getLogger(__name__)
@@ -18,16 +24,26 @@ log = logging.getLogger(__name__)
 APPLICATION = "app.main:app_factory"
 WORKER = (sys.executable, "-m", "training.worker")  # by name: `app` never imports `training`
 STOP_SECONDS = 30  # a worker that stops writes a checkpoint first
-DRAIN_SECONDS = 10  # requests in flight at a stop; a stalled client must not hold up the rest
+IN_FLIGHT_SECONDS = 10  # for requests in flight at a stop; a stalled client must not hold up the rest
+HURRY = threading.Event()  # somebody asked a second time to stop: nobody is waited for any more
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 HEALTHY_SECONDS = 60.0  # a child that lived this long did not fail at its start
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Turn SIGTERM, SIGINT and SIGHUP into SystemExit, so that every block on the way out cleans up."""
+    """Turn SIGTERM, SIGINT and SIGHUP into SystemExit, so that every block on the way out cleans up.
+
+    A second one ends the wait for child processes.
+    """
+    stopping = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:
+            HURRY.set()
+            return
+        stopping = True
         log.info("stopping on %s", signal.Signals(number).name)
         sys.exit(0)
 
@@ -71,10 +87,11 @@ def _keep_running(command: Sequence[str], stopping: threading.Event) -> None:
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
-    try:
-        child.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        log.warning("process %d did not stop in %d s and is killed", child.pid, STOP_SECONDS)
+    end = time.monotonic() + STOP_SECONDS
+    while child.poll() is None and time.monotonic() < end and not HURRY.wait(0.1):
+        pass
+    if child.poll() is None:
+        log.warning("process %d has not stopped and is killed", child.pid)
         child.kill()
         child.wait()
 
@@ -95,9 +112,6 @@ def serve_http(listening: socket.socket, processes: int) -> None:
 
     Raises `TransRecError` when the application did not start; its reason is in the log.
     """
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
     # The application logs by itself (log_config=None). Loading a backbone takes longer than 5 s.
     config = uvicorn.Config(
         APPLICATION,
@@ -106,12 +120,43 @@ def serve_http(listening: socket.socket, processes: int) -> None:
         log_config=None,
         access_log=False,  # a line a request would cost a third of a request
         timeout_worker_healthcheck=60,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=IN_FLIGHT_SECONDS,
     )
     if processes > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        with _siblings():
+            _Processes(config, sockets=[listening]).run()
         return
     server = uvicorn.Server(config)
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    finally:
+        if server.force_exit:
+            HURRY.set()
     if not server.started:
         raise TransRecError("The application did not start. Read the last lines of the log for the reason.")
+
+
+class _Processes(Multiprocess):
+    """uvicorn's, which passes a second signal on to processes that are still draining."""
+
+    def join_all(self) -> None:
+        """Wait until all have ended."""
+        self.signal_queue.clear()
+        while any(process.process.is_alive() for process in self.processes):
+            if self.signal_queue:
+                self.signal_queue.clear()
+                HURRY.set()
+                self.terminate_all()
+            time.sleep(0.1)
+        super().join_all()
+
+
+@contextmanager
+def _siblings() -> Iterator[None]:
+    """A folder where the API processes find each other, known to those that are started meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="transrec-") as folder:
+        os.environ[siblings.FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[siblings.FOLDER]

@@ -5,31 +5,38 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import DatabaseDep, EngineDep, Operator, SettingsDep
-from app.api.schemas import AdapterOut
+from app.api.audited import Audited
+from app.api.deps import DatabaseDep, EngineDep, LimitsDep, Operator, SettingsDep
+from app.api.schemas.releases import AdapterOut
 from app.api.uploads import RAW_BODY, read_body
 from app.serving.engine import Engine
 from app.serving.upload import accept_adapter
 from app.store import registry
 from app.store.access import Access
 from app.store.db import Database
+from app.store.quotas import TenantLimits
 from app.store.tables import Adapter
 
-router = APIRouter(prefix="/v1/admin/channels/{channel}/adapters", tags=["adapters"])
+router = APIRouter(prefix="/v1/admin/channels/{channel}/adapters", tags=["adapters"], route_class=Audited)
 SAFETENSORS = "application/vnd.safetensors"
 Version = Annotated[int, Path(ge=1, lt=2**31)]  # the database's integers end there
 
 
 @router.post("", status_code=201, response_model=AdapterOut, openapi_extra=RAW_BODY)
 async def upload_adapter(
-    request: Request, access: Operator, db: DatabaseDep, engine: EngineDep, settings: SettingsDep
+    request: Request,
+    access: Operator,
+    db: DatabaseDep,
+    engine: EngineDep,
+    settings: SettingsDep,
+    limits: LimitsDep,
 ) -> Adapter:
     """Upload an adapter: safetensors whose metadata hold `method`, `config` and `backbone_fingerprint`.
 
     It is checked whole (names, shapes, values) and stored as a new version; promote it to use it.
     """
     data = await read_body(request, settings.max_adapter_bytes)
-    return await run_in_threadpool(_store, db, engine, access, data)
+    return await run_in_threadpool(_store, db, engine, limits, access, data)
 
 
 @router.get("", response_model=list[AdapterOut])
@@ -56,11 +63,11 @@ def download_adapter(version: Version, access: Operator, db: DatabaseDep) -> Res
     return Response(adapter.weights, media_type=SAFETENSORS, headers=headers)
 
 
-def _store(db: Database, engine: Engine, access: Access, data: bytes) -> Adapter:
+def _store(db: Database, engine: Engine, limits: TenantLimits, access: Access, data: bytes) -> Adapter:
     backbone = engine.backbones.get(access.channel.modality)
     weights, config = accept_adapter(backbone, data)
     with db.session() as s:
-        return registry.register(
+        adapter = registry.register(
             s,
             access.channel_id,
             method=config.method,
@@ -71,3 +78,5 @@ def _store(db: Database, engine: Engine, access: Access, data: bytes) -> Adapter
             source="upload",
             actor=access.actor,
         )
+        limits.check(s, access.tenant_id, "bytes")
+    return adapter

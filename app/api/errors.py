@@ -11,10 +11,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.core import request
 from app.core.errors import TooBusy, TransRecError, Unavailable
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+_CUT = {"Connection": "close"}  # else the server reads on to the body's end, be it gigabytes
 _REMEDIES = {
     404: "There is no such route. See /docs for those there are.",
     405: "This route does not take that method. See /docs for those it takes.",
@@ -30,6 +32,8 @@ def problem(
 ) -> JSONResponse:
     """An answer in the one shape that all errors have."""
     body = {**(extra or {}), "type": "about:blank", "title": title, "status": status, "detail": detail}
+    if request_id := request.facts().get("request_id"):
+        body["request_id"] = request_id
     return JSONResponse(body, status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
@@ -42,11 +46,23 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def problem_of(error: Exception) -> JSONResponse:
+    """The answer that an error of a handler becomes."""
+    if isinstance(error, TransRecError):
+        return _of_ours(error)
+    return _of_validation(error) if isinstance(error, RequestValidationError) else _of_unexpected()
+
+
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, TransRecError)  # noqa: S101 - the handler is registered for it
+    return problem_of(error)
+
+
+def _of_ours(error: TransRecError) -> JSONResponse:
     headers = {}
     if isinstance(error, Unavailable | TooBusy):
         headers["Retry-After"] = str(error.retry_after)
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        headers |= _CUT
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -59,11 +75,15 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     title = HTTPStatus(error.status_code).phrase
     # Starlette's own errors only repeat the title.
     detail = error.detail if error.detail != title else _REMEDIES.get(error.status_code, title)
-    return problem(error.status_code, title, detail, headers=error.headers)
+    cut = _CUT if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else {}
+    return problem(error.status_code, title, detail, headers={**(error.headers or {}), **cut})
 
 
 async def _validation(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return problem_of(error)
+
+
+def _of_validation(error: RequestValidationError) -> JSONResponse:
     # Neither the input nor the context: they repeat what was sent.
     errors = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()[:50]]
     first = errors[0] if errors else {"field": "body", "message": "wrong"}
@@ -76,5 +96,11 @@ async def _disconnect(_request: Request, _error: Exception) -> JSONResponse:
 
 
 async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    # The server logs the traceback.
+    # The server logs the traceback. This answer is sent from outside of all middleware.
+    answer = _of_unexpected()
+    answer.headers["X-Request-ID"] = request.facts().get("request_id", "")
+    return answer
+
+
+def _of_unexpected() -> JSONResponse:
     return problem(500, "Internal error", "Something went wrong on our side. Try again; the log says what.")

@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import DatabaseDep, Reader, SettingsDep, WakeDep, Writer
-from app.api.schemas import ImageOut
+from app.api.audited import Audited
+from app.api.deps import DatabaseDep, LimitsDep, Reader, SettingsDep, WakeDep, Writer
+from app.api.schemas.items import ImageOut
 from app.api.uploads import RAW_BODY, read_body
 from app.core.config import Settings
 from app.core.images import MEDIA_TYPES, check_image
@@ -12,11 +13,14 @@ from app.store import images
 from app.store.access import Access
 from app.store.db import Database
 from app.store.images import ImageRow
+from app.store.quotas import TenantLimits
 from app.store.tables import ItemImage
 from app.store.wake import Wake
 
 # Before the items' own routes, which would take "/image" for the end of an item's id.
-router = APIRouter(prefix="/v1/channels/{channel}/items/{item_id:path}/image", tags=["images"])
+router = APIRouter(
+    prefix="/v1/channels/{channel}/items/{item_id:path}/image", tags=["images"], route_class=Audited
+)
 
 # A browser that is led here must not run what a hostile image may hold besides its pixels.
 _HEADERS = {
@@ -35,13 +39,14 @@ async def put_image(
     db: DatabaseDep,
     wake: WakeDep,
     settings: SettingsDep,
+    limits: LimitsDep,
 ) -> ItemImage:
     """Set an item's image: a JPEG, PNG or WebP as the body, whatever Content-Type is given.
 
     It is checked whole and kept as it came. 201 for the item's first image, 200 later on.
     """
     data = await read_body(request, settings.max_image_bytes)
-    image, is_new = await run_in_threadpool(_put, db, wake, settings, access, item_id, data)
+    image, is_new = await run_in_threadpool(_put, db, wake, settings, limits, access, item_id, data)
     response.status_code = 201 if is_new else 200
     return image
 
@@ -69,11 +74,19 @@ def delete_image(item_id: str, access: Writer, db: DatabaseDep, wake: WakeDep) -
 
 
 def _put(
-    db: Database, wake: Wake, settings: Settings, access: Access, item_id: str, data: bytes
+    db: Database,
+    wake: Wake,
+    settings: Settings,
+    limits: TenantLimits,
+    access: Access,
+    item_id: str,
+    data: bytes,
 ) -> tuple[ItemImage, bool]:
     info = check_image(data, settings.max_image_bytes, settings.max_image_pixels)
     with db.session() as s:
         is_new, is_changed = images.put_image(s, access.channel_id, ImageRow(item_id, info, data))
+        if is_changed:
+            limits.check(s, access.tenant_id, "bytes")
         image = images.get_image(s, access.channel_id, item_id)
     if is_changed:
         wake.releases(access.channel_id)

@@ -1,10 +1,15 @@
 """Imports of catalogues, interactions and images."""
 
+from collections.abc import Callable
+from functools import partial
+
 from fastapi import APIRouter, Request
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import DatabaseDep, Reader, SettingsDep, WakeDep, Writer
-from app.api.schemas import ImportOut, ImportReportOut
+from app.api.audited import Audited
+from app.api.deps import DatabaseDep, LimitsDep, Reader, SettingsDep, WakeDep, Writer
+from app.api.schemas.imports import ImportOut, ImportReportOut
 from app.api.uploads import RAW_BODY, Upload, received
 from app.core.config import Settings
 from app.core.errors import Invalid, NotFound
@@ -15,8 +20,9 @@ from app.store.imports import ImportReport, Kind, Limits, check_format, list_imp
 from app.store.tables import Import
 from app.store.wake import Wake
 
-router = APIRouter(prefix="/v1/channels/{channel}/imports", tags=["imports"])
+router = APIRouter(prefix="/v1/channels/{channel}/imports", tags=["imports"], route_class=Audited)
 
+QUOTAS = {Kind.ITEMS: "items", Kind.INTERACTIONS: "interactions", Kind.IMAGES: "bytes"}
 _MEDIA_TYPES = {
     "text/csv": Format.CSV,
     "application/csv": Format.CSV,
@@ -39,6 +45,7 @@ async def create_import(
     db: DatabaseDep,
     wake: WakeDep,
     settings: SettingsDep,
+    tenant_limits: LimitsDep,
     kind: Kind,
     format: Format | None = None,  # noqa: A002 - the word for it
 ) -> ImportReport:
@@ -50,7 +57,8 @@ async def create_import(
     format, gzipped = format or _format(request), _gzipped(request)  # noqa: A001
     check_format(kind, format)
     async with received(request, settings.max_upload_bytes) as upload:
-        return await run_in_threadpool(_run, db, wake, settings, access, kind, upload, format, gzipped)
+        check = partial(tenant_limits.check, tenant_id=access.tenant_id, name=QUOTAS[kind])
+        return await run_in_threadpool(_run, db, wake, settings, access, kind, upload, format, gzipped, check)
 
 
 @router.get("", response_model=list[ImportOut])
@@ -79,6 +87,7 @@ def _run(
     upload: Upload,
     file_format: Format,
     gzipped: bool,
+    check: Callable[[Session], None],
 ) -> ImportReport:
     report = run_import(
         db,
@@ -95,6 +104,7 @@ def _run(
             settings.max_image_bytes,
             settings.max_image_pixels,
         ),
+        check=check,
     )
     if report.inserted or report.updated:
         wake.releases(access.channel_id)

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.deps import DatabaseDep, EngineDep, Reader, SettingsDep, WakeDep, Writer
+from app.api.audited import Audited
+from app.api.deps import DatabaseDep, EngineDep, LimitsDep, Reader, SettingsDep, WakeDep, Writer
 from app.api.limits import check_count
-from app.api.schemas import (
+from app.api.schemas.items import (
     ItemContent,
     ItemIds,
     ItemOut,
@@ -14,15 +15,14 @@ from app.api.schemas import (
     ItemsDeleted,
     ItemsStored,
     NewItems,
-    RecommendedOut,
-    ReleaseRef,
-    SimilarOut,
 )
+from app.api.schemas.recommendations import RecommendedOut, SimilarOut
+from app.api.schemas.releases import ReleaseRef
 from app.serving.recommend import similar
 from app.store import catalog, item_writes
 from app.store.catalog import ItemRow
 
-router = APIRouter(prefix="/v1/channels/{channel}/items", tags=["items"])
+router = APIRouter(prefix="/v1/channels/{channel}/items", tags=["items"], route_class=Audited)
 
 
 # An id may hold a slash. So this route comes first, and an item whose id ends in "/similar" has no page;
@@ -63,12 +63,20 @@ def get_item(item_id: str, access: Reader, db: DatabaseDep) -> ItemRow:
 
 @router.put("/{item_id:path}", response_model=ItemOut, responses={201: {"model": ItemOut}})
 def put_item(
-    item_id: str, body: ItemContent, response: Response, access: Writer, db: DatabaseDep, wake: WakeDep
+    item_id: str,
+    body: ItemContent,
+    response: Response,
+    access: Writer,
+    db: DatabaseDep,
+    wake: WakeDep,
+    limits: LimitsDep,
 ) -> ItemRow:
     """Store an item whole: 201 for a new one, 200 for one that was there. The same again changes nothing."""
     row = ItemRow(item_id, body.text, body.attributes)
     with db.session() as s:
         item, is_new, is_changed = item_writes.put_item(s, access.channel_id, row)
+        if is_new:
+            limits.check(s, access.tenant_id, "items")
     if is_changed:
         wake.releases(access.channel_id)
     response.status_code = 201 if is_new else 200
@@ -96,11 +104,15 @@ def delete_item(item_id: str, access: Writer, db: DatabaseDep, wake: WakeDep) ->
 
 
 @router.post("", response_model=ItemsStored)
-def put_items(body: NewItems, access: Writer, db: DatabaseDep, wake: WakeDep) -> ItemsStored:
+def put_items(
+    body: NewItems, access: Writer, db: DatabaseDep, wake: WakeDep, limits: LimitsDep
+) -> ItemsStored:
     """Store at most 1,000 items, each whole: all of them or, with any bad one (422 lists them), none."""
     rows = [ItemRow(item.item_id, item.text, item.attributes) for item in body.items]
     with db.session() as s:
         inserted, updated, unchanged = item_writes.put_items(s, access.channel_id, rows)
+        if inserted:
+            limits.check(s, access.tenant_id, "items")
     if inserted or updated:
         wake.releases(access.channel_id)
     return ItemsStored(inserted=inserted, updated=updated, unchanged=unchanged)

@@ -1,7 +1,19 @@
 """Limits on what one request may ask for, as the settings have them."""
 
+from typing import Annotated
+
+from fastapi import Query
+
 from app.core.config import Settings
 from app.core.errors import Invalid
+
+Confirmation = Annotated[str, Query(description="The name of what is deleted, once more.")]
+
+
+def confirmed(confirmation: str, name: str) -> None:
+    """Raise `Invalid` unless a deletion repeats the name."""
+    if confirmation != name:
+        raise Invalid(f"This deletes {name!r} for good. Repeat the name: ?confirm={name}", field="confirm")
 
 
 def check_count(settings: Settings, count: int) -> None:

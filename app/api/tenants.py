@@ -1,13 +1,19 @@
-"""Tenants and their API keys."""
+"""Tenants: create, list, show, limit, delete."""
+
+from dataclasses import asdict
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
-from app.api.deps import DatabaseDep, Platform, RememberedDep, TenantOperator, WakeDep
-from app.api.schemas import KeyOut, NewKey, NewKeyOut, NewTenant, TenantOut
-from app.store import tenants
-from app.store.tables import ApiKey, Tenant
+from app.api.audited import Audited
+from app.api.deps import DatabaseDep, LimitsDep, Platform, RememberedDep, TenantOperator, WakeDep
+from app.api.limits import Confirmation, confirmed
+from app.api.schemas.tenants import LimitsOut, NewTenant, TenantDetail, TenantOut, TenantPatch, Usage
+from app.store import quotas, tenants
+from app.store.quotas import TenantLimits
+from app.store.tables import Tenant
 
-router = APIRouter(prefix="/v1/admin/tenants", tags=["tenants"])
+router = APIRouter(prefix="/v1/admin/tenants", tags=["tenants"], route_class=Audited)
 
 
 @router.post("", status_code=201, response_model=TenantOut)
@@ -24,28 +30,51 @@ def list_tenants(db: DatabaseDep, _: Platform) -> list[Tenant]:
         return list(tenants.list_tenants(s))
 
 
-@router.post("/{tenant}/keys", status_code=201)
-def create_key(body: NewKey, db: DatabaseDep, scope: TenantOperator) -> NewKeyOut:
-    """Create an API key. Its secret is in this answer and nowhere else."""
-    with db.session() as s:
-        key, secret = tenants.create_key(s, scope.tenant_id, body.role, body.label)
-    return NewKeyOut(**KeyOut.model_validate(key).model_dump(), secret=secret)
-
-
-@router.get("/{tenant}/keys", response_model=list[KeyOut])
-def list_keys(db: DatabaseDep, scope: TenantOperator) -> list[ApiKey]:
-    """List the tenant's keys, revoked ones too, without their secrets."""
+@router.get("/{tenant}")
+def get_tenant(tenant: str, db: DatabaseDep, limits: LimitsDep, _: TenantOperator) -> TenantDetail:
+    """Show a tenant with its limits and what it has; it counts, so do not ask every second."""
     with db.read() as s:
-        return list(tenants.list_keys(s, scope.tenant_id))
+        return _detail(s, limits, tenants.get_tenant(s, tenant))
 
 
-@router.delete("/{tenant}/keys/{key_id}", response_model=KeyOut)
-def revoke_key(
-    key_id: str, db: DatabaseDep, scope: TenantOperator, access: RememberedDep, wake: WakeDep
-) -> ApiKey:
-    """Revoke a key: from now on it is refused."""
+@router.patch("/{tenant}")
+def patch_tenant(
+    tenant: str, body: TenantPatch, db: DatabaseDep, limits: LimitsDep, wake: WakeDep, _: Platform
+) -> TenantDetail:
+    """Change a tenant's limits (platform operator): null is back to the default, 0 any number."""
     with db.session() as s:
-        key = tenants.revoke_key(s, scope.tenant_id, key_id)
+        tenants.set_limits(s, tenant, body.limits.model_dump(exclude_unset=True))
+    wake.look()
+    with db.read() as s:
+        limits.look(s)
+        return _detail(s, limits, tenants.get_tenant(s, tenant))
+
+
+@router.delete("/{tenant}", status_code=204)
+def delete_tenant(
+    tenant: str,
+    confirm: Confirmation,
+    db: DatabaseDep,
+    access: RememberedDep,
+    wake: WakeDep,
+    _: Platform,
+) -> None:
+    """Delete a tenant with its keys, its channels and all that is in them (platform operator).
+
+    `confirm` repeats its name.
+    """
+    with db.read() as s:
+        confirmed(confirm, tenants.get_tenant(s, tenant).name)
+    with db.session() as s:
+        tenants.delete_tenant(s, tenant)
     access.forget()
     wake.look()
-    return key
+
+
+def _detail(s: Session, limits: TenantLimits, tenant: Tenant) -> TenantDetail:
+    return TenantDetail(
+        **TenantOut.model_validate(tenant).model_dump(),
+        limits=LimitsOut(**asdict(limits.with_overrides(tenant.limits))),
+        overrides=tenant.limits,
+        usage=Usage(**quotas.usage(s, tenant.id)),
+    )

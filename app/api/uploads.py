@@ -1,17 +1,20 @@
 """Uploaded files: streamed, counted, hashed; gone when the block ends, however it ends."""
 
+import fcntl
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
+from app.core.disk import writing
 from app.core.errors import Invalid, TooLarge
 
+PREFIX = "transrec-upload-"
 RAW_BODY = {
     "requestBody": {
         "required": True,
@@ -31,9 +34,12 @@ class Upload:
 
 @asynccontextmanager
 async def received(request: Request, limit: int) -> AsyncIterator[Upload]:
-    """Yield the body as a file; raises `TooLarge` above `limit` bytes, `Invalid` for an empty one."""
+    """Yield the body as a file; raises `TooLarge` above `limit` bytes, `Invalid` for an empty one, and
+    `OutOfSpace` when the disk of the temporary files is full.
+    """
     digest, total = hashlib.sha256(), 0
-    with tempfile.NamedTemporaryFile(prefix="transrec-upload-") as file:
+    with writing("The upload"), tempfile.NamedTemporaryFile(prefix=PREFIX) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # it is in use as long as its process lives
 
         def take(chunk: bytes) -> None:
             digest.update(chunk)
@@ -46,6 +52,14 @@ async def received(request: Request, limit: int) -> AsyncIterator[Upload]:
         if not total:
             raise Invalid("The body is empty. Send the file as the request's body.")
         yield Upload(Path(file.name), digest.hexdigest())
+
+
+def remove_left_over() -> None:
+    """Remove the uploads of servers that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError), path.open("rb") as file:  # another user's, just gone, or in use
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 async def read_body(request: Request, limit: int) -> bytes:
