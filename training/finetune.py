@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from app.core.rollout import Plan
 from app.model.adapters import RULE, attach, extract, first_layer, freeze_all_but
 from app.model.backbone import Backbone
 from app.model.encode import Progress, encode_items
@@ -44,6 +45,7 @@ class TrainingConfig(BaseModel):
         10, ge=0, le=100, description="first epochs on cached encoder states, without the item encoder's part"
     )
     promote: bool = Field(True, description="make it champion when it passes the gate")
+    as_challenger: Plan | None = Field(None, description="where `promote` holds: challenger instead")
 
 
 @dataclass(frozen=True)

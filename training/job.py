@@ -15,7 +15,7 @@ from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
 from app.model.methods import AdapterConfig
 from app.model.snapshot import content_digest, snapshot_to_bytes
 from app.model.transrec import TransRec
-from app.store import catalog, events, images, jobs, registry, releases, vectors
+from app.store import aliases, catalog, events, images, jobs, registry, releases, rollouts, vectors
 from app.store.channels import channel_by_id
 from app.store.chunks import chunked
 from app.store.db import Database
@@ -53,7 +53,7 @@ class Report:
 def work_on(
     db: Database, backbones: Backbones, lease: Lease, channel_id: str, config: TrainingConfig
 ) -> bool:
-    """Train, measure, publish; returns whether the champion changed. Raises what `lease.check` raises."""
+    """Train, measure, publish; returns whether an alias moved. Raises what `lease.check` raises."""
     _phase(lease, "reading data")
     with db.read() as s:
         backbone = backbones.get(channel_by_id(s, channel_id).modality)
@@ -142,18 +142,26 @@ def _publish(
     measured = report.as_dict()
     promote = report.verdict.passed and config.promote
     with db.session() as s:
+        aliases.lock(s, channel_id)  # first, as every move: an operator's promote at once must not deadlock
         adapter = _register(s, on.backbone, channel_id, config.adapter, trained, measured, lease.job_id)
         names = [content_digest(content) for content in on.corpus.contents.distinct]
         data = snapshot_to_bytes(names, trained.vectors)
         vectors.save_vectors(s, channel_id, adapter.sha256, on.backbone.fingerprint, data)
         if promote:
-            reason = f"training job {lease.job_id} passed the gate"
-            releases.promote(s, channel_id, adapter.version, actor="training", reason=reason)
+            _put_in_place(s, channel_id, config, adapter.version, lease.job_id)
         result = measured | {"curve": trained.state.curve, "seconds": round(trained.state.seconds, 1)}
         state = JobState.SUCCEEDED if report.verdict.passed else JobState.REJECTED
         jobs.finish(s, lease.job_id, OWNER, state, result, adapter_version=adapter.version)
     log.info("job %s: version %d, %s", lease.job_id, adapter.version, report.verdict.reason)
     return promote
+
+
+def _put_in_place(s: Session, channel_id: str, config: TrainingConfig, version: int, job_id: str) -> None:
+    plan, reason = config.as_challenger, f"training job {job_id} passed the gate"
+    if plan:
+        rollouts.set_challenger(s, channel_id, version, plan, actor="training", reason=reason)
+    else:
+        releases.promote(s, channel_id, version, actor="training", reason=reason)
 
 
 def _register(

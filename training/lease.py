@@ -1,6 +1,7 @@
 """A worker's hold on one job: renewed in the background, checked at every step."""
 
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from training.fit import FitState
 
 FORMAT = 1  # of checkpoints; raise it when FitState or the names of its tensors change
 MAX_CHECKPOINT_BYTES = 900_000_000  # SQLite's rows end at 1,000,000,000, PostgreSQL's at 1 GiB
-OWNER = f"{socket.gethostname()}:{os.getpid()}"
+# A restarted container may have the same name and process id again.
+OWNER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error

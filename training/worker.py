@@ -25,14 +25,17 @@ from app.model.device import pick_device
 from app.store import jobs
 from app.store.db import Database
 from app.store.jobs import JobState
+from app.store.tables import TrainingJob
 from app.store.wake import Wake
 from training.finetune import TrainingConfig
 from training.job import work_on
 from training.lease import OWNER, Cancelled, Lease, Stopped
+from training.presence import Presence
 
 log = logging.getLogger(__name__)
 STOPPING = threading.Event()
 MAX_ATTEMPTS = 10  # a job that kills its workers must not keep them for ever
+MAX_RETRIES = 3  # of a job that fails in an unexpected way
 
 
 @lru_cache(maxsize=1)
@@ -54,23 +57,58 @@ def wake() -> Wake:
     return Wake(redis_url(get_settings()))
 
 
-def run_job(job_id: str) -> None:
-    """Claim the job and see it to its end; does nothing when another worker has it or it has ended."""
-    db, settings = database(), get_settings()
-    with db.session() as s:
-        job = jobs.claim(s, job_id, OWNER, settings.lease_seconds)
+@lru_cache(maxsize=1)
+def presence() -> Presence:
+    """What this process says of itself."""
+    return Presence(database(), OWNER, str(pick_device(get_settings().device)))
+
+
+def run_job(_job_id: str) -> None:
+    """What a message from RQ calls. It only says that there is work: the rows say which comes first."""
+    run_waiting()
+
+
+def run_waiting() -> None:
+    """Run one job after the other, until none waits or the worker is to stop."""
+    while not STOPPING.is_set():
+        job = _claim()
         if job is None:
             return
-        channel_id, asked, attempts = job.channel_id, dict(job.config), job.attempts
-    log.info("job %s: claimed by %s", job_id, OWNER)
-    if attempts > MAX_ATTEMPTS:
+        presence().job_id = job.id
+        try:
+            _run(job)
+        finally:
+            presence().job_id = None
+
+
+def _claim() -> TrainingJob | None:
+    """The next job, now this worker's; another worker may be faster, then it is the one after it."""
+    db, settings = database(), get_settings()
+    while True:
+        with db.read() as s:
+            waiting = jobs.claimable(s)
+        if not waiting:
+            return None
+        with db.session() as s:
+            job = jobs.claim(s, waiting[0], OWNER, settings.lease_seconds)
+        if job is not None:
+            how = "claimed" if job.attempts == 1 else f"taken on again (attempt {job.attempts})"
+            log.info("job %s: %s by %s", job.id, how, OWNER)
+            return job
+
+
+def _run(job: TrainingJob) -> None:
+    """See a claimed job to its end."""
+    db, job_id = database(), job.id
+    if job.attempts > MAX_ATTEMPTS:
         reason = f"Its worker ended {MAX_ATTEMPTS} times before it did; see the workers' logs. Ask for less."
         _end(db, job_id, JobState.FAILED, reason)
         return
-    lease = Lease(db, job_id, settings.lease_seconds, STOPPING)
+    lease = Lease(db, job_id, get_settings().lease_seconds, STOPPING)
     with lease.held():
         try:
-            promoted = work_on(db, backbones(), lease, channel_id, TrainingConfig.model_validate(asked))
+            config = TrainingConfig.model_validate(job.config)
+            promoted = work_on(db, backbones(), lease, job.channel_id, config)
         except Cancelled:
             _end(db, job_id, JobState.CANCELLED, "cancelled on request")
         except Stopped:
@@ -81,10 +119,21 @@ def run_job(job_id: str) -> None:
             _end(db, job_id, JobState.FAILED, str(error))
         except Exception as error:
             log.exception("job %s failed", job_id)
-            _end(db, job_id, JobState.FAILED, f"Unexpected {type(error).__name__}; see the worker's log.")
+            _try_again(db, job, f"Unexpected {type(error).__name__}; see the worker's log.")
         else:
             if promoted:
-                wake().releases(channel_id)
+                wake().releases(job.channel_id)
+
+
+def _try_again(db: Database, job: TrainingJob, error: str) -> None:
+    """After a while that doubles each time: what is unexpected, such as a full device, may pass."""
+    if job.failures >= MAX_RETRIES:
+        _end(db, job.id, JobState.FAILED, error)
+        return
+    seconds = get_settings().retry_seconds * 2**job.failures
+    with db.session() as s:
+        jobs.retry(s, job.id, OWNER, error, seconds)
+    log.info("job %s: tried again in %.0f s, %s", job.id, seconds, error)
 
 
 def _end(db: Database, job_id: str, state: JobState, error: str) -> None:
@@ -101,7 +150,7 @@ class QuietWorker(SimpleWorker):
 
 
 def drain_queue() -> None:
-    """Run what Redis has queued; nothing when Redis is away."""
+    """Follow the messages that Redis has; nothing when Redis is away."""
     try:
         queue = Queue(QUEUE_TRAINING, connection=wake().client, serializer=JSONSerializer)
         waiting = queue.count
@@ -113,20 +162,11 @@ def drain_queue() -> None:
         wake().away(error)
 
 
-def sweep() -> None:
-    """Run the jobs that no message brought: Redis lost them, or their worker went silent."""
-    with database().read() as s:
-        waiting = jobs.claimable(s)
-    for job_id in waiting:
-        if not STOPPING.is_set():
-            run_job(job_id)
-
-
 def work_once() -> None:
     """One look at the queue and at the rows."""
     drain_queue()
     try:
-        sweep()
+        run_waiting()  # what no message brought: Redis lost it, or its worker went silent
     except Unavailable as error:
         log.warning("the database is away: %s", error)
 
@@ -140,9 +180,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     database().migrate()
     log.info("worker %s waits for jobs", OWNER)
-    while not STOPPING.is_set():
-        work_once()
-        STOPPING.wait(settings.poll_seconds)
+    with presence().shown():
+        while not STOPPING.is_set():
+            work_once()
+            STOPPING.wait(settings.poll_seconds)
 
 
 if __name__ == "__main__":
