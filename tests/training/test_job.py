@@ -15,10 +15,23 @@ import torch
 from app.core.config import get_settings
 from app.core.errors import Invalid, LeaseLost
 from app.core.images import image_info
+from app.core.rollout import Rule
 from app.model.backbone import Backbone, load_backbone
 from app.model.checkpoint import adapter_from_bytes
 from app.model.snapshot import content_digest, snapshot_from_bytes
-from app.store import catalog, channels, images, jobs, registry, releases, tenants, vectors
+from app.store import (
+    aliases,
+    catalog,
+    channels,
+    images,
+    jobs,
+    registry,
+    releases,
+    rollouts,
+    tenants,
+    vectors,
+    workers,
+)
 from app.store.db import Database
 from app.store.formats import Format
 from app.store.images import ImageRow
@@ -31,12 +44,12 @@ from tests.training.conftest import chains
 from training import lease, worker
 from training.baselines import BASELINES
 from training.fit import FitState
-from training.job import read_corpus
+from training.job import read_corpus, work_on
 from training.lease import Lease
 
 FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8, "checkpoint_seconds": 0}
 ADAPTER = {"bottleneck": 8, "user_bottleneck": 8}
-CACHED = (get_settings, worker.backbones, worker.database, worker.wake)
+CACHED = (get_settings, worker.backbones, worker.database, worker.wake, worker.presence)
 CONFIG = {"adapter": ADAPTER, "fit": FIT}
 
 
@@ -146,6 +159,25 @@ def test_a_job_on_images(
     assert content_digest(picture(3)) in snapshot_from_bytes(stored)
 
 
+def test_a_job_may_make_a_challenger(environment: Database, backbone: Backbone, tmp_path: Path) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG | {"as_challenger": {"share": 0.1, "rule": {"z": 4}}})
+    worker.work_once()
+    job = row(db, channel_id, job_id)
+    assert job.state == JobState.SUCCEEDED, job.error
+    with db.read() as s:
+        assert releases.champion(s, channel_id).version == 0
+        found = rollouts.the_challenger(s, channel_id)
+        move = aliases.history(s, channel_id)[-1]
+    assert found.release.version == job.adapter_version == 1
+    assert (found.rollout.share, found.rollout.shadow, found.rule) == (0.1, False, Rule(z=4))
+    assert (move.alias, move.actor, move.reason) == (
+        "challenger",
+        "training",
+        f"training job {job_id} passed the gate",
+    )
+
+
 def test_an_adapter_below_the_champion_is_kept_but_not_promoted(
     environment: Database, backbone: Backbone, tmp_path: Path
 ) -> None:
@@ -168,7 +200,7 @@ def test_too_little_data_fails_with_the_numbers_it_needs(
 ) -> None:
     db, channel_id = environment, fill(environment, backbone, tmp_path, users=3)
     job_id = start(db, channel_id, {})
-    worker.sweep()
+    worker.run_waiting()
     job = row(db, channel_id, job_id)
     assert job.state == JobState.FAILED
     assert job.error is not None
@@ -180,7 +212,7 @@ def test_a_wrong_config_fails_and_says_where(
 ) -> None:
     db, channel_id = environment, fill(environment, backbone, tmp_path)
     job_id = start(db, channel_id, {"fit": {"max_epochs": 0}})
-    worker.sweep()
+    worker.run_waiting()
     job = row(db, channel_id, job_id)
     assert job.state == JobState.FAILED
     assert "max_epochs" in str(job.error)
@@ -193,7 +225,7 @@ def long_job(db: Database, channel_id: str) -> str:
 def test_cancel_ends_a_running_job(environment: Database, backbone: Backbone, tmp_path: Path) -> None:
     db, channel_id = environment, fill(environment, backbone, tmp_path)
     job_id = long_job(db, channel_id)
-    thread = threading.Thread(target=worker.sweep)
+    thread = threading.Thread(target=worker.run_waiting)
     thread.start()
     wait(lambda: row(db, channel_id, job_id).progress.get("step", 0) > 0)
     with db.session() as s:
@@ -217,7 +249,7 @@ def test_kill_9_is_taken_over_and_resumed(environment: Database, backbone: Backb
     at_kill = row(db, channel_id, job_id)
     assert at_kill.state == JobState.RUNNING
     wait(lambda: _claimable(db, job_id), 10)  # the lease runs out
-    worker.sweep()
+    worker.run_waiting()
     job = row(db, channel_id, job_id)
     assert job.state == JobState.SUCCEEDED, job.error
     assert job.attempts == 2
@@ -297,7 +329,7 @@ def test_a_job_that_keeps_killing_its_workers_ends(
     job_id = start(db, channel_id, CONFIG)
     with db.session() as s:
         s.get_one(TrainingJob, job_id).attempts = worker.MAX_ATTEMPTS
-    worker.sweep()
+    worker.run_waiting()
     job = row(db, channel_id, job_id)
     assert job.state == JobState.FAILED
     assert "ended 10 times" in str(job.error)
@@ -350,3 +382,68 @@ def test_more_images_than_a_worker_can_hold_are_refused(
     monkeypatch.setattr("training.job.MAX_IMAGES_BYTES", len(data) - 1)
     with pytest.raises(Invalid, match="Send smaller images"):
         read_corpus(db, channel_id, pictures)
+
+
+def test_what_fails_unexpectedly_is_tried_again(
+    environment: Database, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a device without room may be: it fails once, and the second try goes through."""
+    monkeypatch.setenv("TRANSREC_RETRY_SECONDS", "0.2")
+    get_settings.cache_clear()
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG)
+    tries = []
+
+    def at_first_not(*args: Any) -> bool:
+        tries.append(args)
+        if len(tries) == 1:
+            raise RuntimeError("out of memory")
+        return work_on(*args)
+
+    monkeypatch.setattr(worker, "work_on", at_first_not)
+    worker.run_waiting()
+    job = row(db, channel_id, job_id)
+    assert (job.state, job.failures) == (JobState.PENDING, 1)
+    wait(lambda: _claimable(db, job_id), 10)
+    worker.run_waiting()
+    job = row(db, channel_id, job_id)
+    assert (job.state, job.attempts, job.error) == (JobState.SUCCEEDED, 2, None)
+
+
+def test_what_always_fails_ends(
+    environment: Database, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSREC_RETRY_SECONDS", "0.001")
+    get_settings.cache_clear()
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = start(db, channel_id, CONFIG)
+
+    def never(*_: Any) -> bool:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(worker, "work_on", never)
+    while row(db, channel_id, job_id).state != JobState.FAILED:  # one look may see several tries
+        wait(lambda: _claimable(db, job_id), 10)
+        worker.run_waiting()
+    job = row(db, channel_id, job_id)
+    assert (job.attempts, job.failures) == (worker.MAX_RETRIES + 1, worker.MAX_RETRIES)
+    assert "Unexpected RuntimeError" in str(job.error)
+
+
+def test_a_worker_says_that_it_lives(environment: Database, backbone: Backbone, tmp_path: Path) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    job_id = long_job(db, channel_id)
+    process = subprocess.Popen([sys.executable, "-m", "training.worker"], env=dict(os.environ))
+    try:
+        wait(lambda: [w.job_id for w in _workers(db)] == [job_id])
+        assert _workers(db)[0].alive
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+    assert _workers(db) == []
+
+
+def _workers(db: Database) -> list[workers.WorkerState]:
+    with db.read() as s:
+        return list(workers.list_workers(s))

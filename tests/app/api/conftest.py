@@ -1,9 +1,13 @@
 """A real server on a socket, with the tiny backbone; each test has a tenant of its own."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -80,16 +84,25 @@ def server(
             "poll_seconds": 0.5,
         }
     )
+    with running_app(settings) as found:
+        yield found
+
+
+@contextmanager
+def running_app(settings: Settings) -> Iterator[Server]:
+    """The service with these settings, on a free port, in a thread."""
     app = create_app(settings)
     config = uvicorn.Config(app, port=0, log_level="warning", ws="none", log_config=None)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
     thread.start()
-    wait_for(lambda: running.started or not thread.is_alive())
-    port = running.servers[0].sockets[0].getsockname()[1]
-    yield Server(f"http://127.0.0.1:{port}", app, settings)
-    running.should_exit = True
-    thread.join()
+    try:
+        wait_for(lambda: running.started or not thread.is_alive(), 120)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        yield Server(f"http://127.0.0.1:{port}", app, settings)
+    finally:
+        running.should_exit = True
+        thread.join()
 
 
 @pytest.fixture
@@ -102,6 +115,15 @@ def platform(server: Server) -> Iterator[httpx.Client]:
 @pytest.fixture
 def shop(server: Server, platform: httpx.Client) -> Iterator[Shop]:
     """A new tenant, its keys, its channel and what is in it."""
+    with new_shop(server.url, platform) as opened:
+        yield opened
+
+
+@contextmanager
+def new_shop(
+    url: str, platform: httpx.Client, items: str = ITEMS, interactions: str = EVENTS
+) -> Iterator[Shop]:
+    """The same at any server, with any rows."""
     tenant = f"t{uuid4().hex[:12]}"
     assert platform.post("/v1/admin/tenants", json={"name": tenant}).status_code == 201
     keys = [
@@ -109,12 +131,44 @@ def shop(server: Server, platform: httpx.Client) -> Iterator[Shop]:
         for role in ("operator", "writer", "reader")
     ]
     with ExitStack() as stack:
-        operator, writer, reader = (stack.enter_context(client(server.url, key)) for key in keys)
+        operator, writer, reader = (stack.enter_context(client(url, key)) for key in keys)
         channel = operator.post("/v1/admin/channels", json={"name": "books"}).json()
-        send(writer, "items", ITEMS)
-        send(writer, "interactions", EVENTS)
+        send(writer, "items", items)
+        send(writer, "interactions", interactions)
         wait_for(lambda: serves(reader, 0, 2))
         yield Shop(tenant, operator, writer, reader, channel["id"])
+
+
+@pytest.fixture
+def second(server: Server, tmp_path: Path) -> Iterator[str]:
+    """Another process on the same database, on a port of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = server.settings
+    variables = {
+        "TRANSREC_HOME": str(settings.home),
+        "TRANSREC_REDIS_URL": settings.redis_url,
+        "TRANSREC_BACKBONE": settings.backbone,
+        "TRANSREC_DEVICE": "cpu",
+    }
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:app_factory", "--port", str(port)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(lambda: is_ready(url) or process.poll() is not None, 60)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def client(url: str, key: str | None) -> httpx.Client:

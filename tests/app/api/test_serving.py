@@ -78,7 +78,7 @@ def held(engine: Engine) -> Iterator[None]:
 
 def test_a_full_queue_is_a_429(server: Server, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     batcher = engine_of(server).batchers["text"]
-    monkeypatch.setattr(batcher, "_share", 2)
+    monkeypatch.setattr(batcher, "share", 2)
     answers: list[httpx.Response] = []
 
     def ask() -> None:

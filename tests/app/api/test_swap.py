@@ -1,12 +1,6 @@
 """Swaps while requests come in, in every process on the database."""
 
-import os
-import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +12,7 @@ from app.model import adapters
 from app.model.backbone import Backbone
 from app.model.encode import encode_histories, encode_items, popularity_bias, prior_of
 from app.model.methods import AdapterConfig
-from tests.app.api.conftest import Server, Shop, client, serves, wait_for
+from tests.app.api.conftest import Shop, client, serves, wait_for
 from tests.fakes import SMALL, adapter_bytes, adapter_weights
 
 ADMIN = "/v1/admin/channels/books"
@@ -75,38 +69,6 @@ def test_swaps_under_load(shop: Shop, backbone: tuple[str, Backbone]) -> None:
     for same in by_release.values():
         first = [pytest.approx(item["score"], abs=1e-4) for item in same[0]]
         assert all([item["score"] for item in found] == first for found in same)
-
-
-@pytest.fixture
-def second(server: Server, tmp_path: Path) -> Iterator[str]:
-    """Another process on the same database, on a port of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = server.settings
-    variables = {
-        "TRANSREC_HOME": str(settings.home),
-        "TRANSREC_REDIS_URL": settings.redis_url,
-        "TRANSREC_BACKBONE": settings.backbone,
-        "TRANSREC_DEVICE": "cpu",
-    }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:app_factory", "--port", str(port)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(lambda: answers(url) or process.poll() is not None, 60)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_a_swap_reaches_every_process(shop: Shop, backbone: tuple[str, Backbone], second: str) -> None:

@@ -193,6 +193,13 @@ def _may_be_idle(name: str) -> bool:
 
 
 @every_method_on_every_family
+def test_the_shapes_are_known_without_the_tensors(load: Any, family: str, config: AdapterConfig) -> None:
+    model = load(family).model
+    attached = adapters.attach(model, config).adapter
+    assert adapters.shapes(model, config) == {name: tensor.shape for name, tensor in attached.items()}
+
+
+@every_method_on_every_family
 @torch.no_grad()
 def test_extract_and_load_round_trip_bit_for_bit(load: Any, family: str, config: AdapterConfig) -> None:
     backbone = load(family)

@@ -15,6 +15,7 @@ from app.model.encode import encode_histories
 from app.model.snapshot import content_digest, snapshot_from_bytes, snapshot_to_bytes
 from app.serving.build import Builder
 from app.serving.catalog import IDS, ITEMS
+from app.serving.columns import ATTRIBUTES
 from app.serving.folders import SIDECAR, Folders
 from app.serving.index import Index
 from app.serving.release import Bundle, Facts, Release, open_bundle
@@ -73,6 +74,7 @@ def assert_same(one: Bundle, other: Bundle) -> None:
                 catalog.metadata(row),
                 catalog.digests[row].tobytes(),
                 int(bundle.counts[row]),
+                {n: sorted(c.keys[c.of_row(row)].tolist()) for n, c in bundle.attributes.columns.items()},
             )
             for row in range(catalog.size)
         }
@@ -158,7 +160,7 @@ def test_a_swap_back_makes_nothing(
     assert counted.encoded == [40, 40]
     assert not np.array_equal(bundle.vectors, open_bundle(bare.folder).vectors)
     # The catalogue is the same file, not a copy.
-    for name in (IDS, ITEMS):
+    for name in (IDS, ITEMS, ATTRIBUTES):
         assert (bare.folder / name).samefile(adapted.folder / name)
     with sqlite.session() as s:
         releases.rollback(s, channel.id, actor="test", reason="")

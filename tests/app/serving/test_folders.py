@@ -1,12 +1,14 @@
 """Releases on disk."""
 
+import errno
 import multiprocessing
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from app.core.errors import Invalid, Unavailable
+from app.core.errors import Invalid, OutOfSpace, Unavailable
 from app.serving.folders import KEPT, SIDECAR, Folders
 
 
@@ -77,12 +79,19 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("c/making-*"))
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    def full(_: Path) -> None:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(
+    ("code", "kind", "reason"),
+    [(errno.ENOSPC, OutOfSpace, "the disk is full"), (errno.EIO, Unavailable, "Input/output error")],
+)
+def test_a_disk_that_is_full_or_fails_is_told(
+    tmp_path: Path, code: int, kind: type[Unavailable], reason: str
+) -> None:
+    def failing(_: Path) -> None:
+        raise OSError(code, os.strerror(code))
 
-    with pytest.raises(Unavailable, match="No space left"):
-        Folders(tmp_path).get("c", "key", full)
+    with pytest.raises(Unavailable, match=reason) as caught:
+        Folders(tmp_path).get("c", "key", failing)
+    assert type(caught.value) is kind
 
 
 def test_the_last_ones_stay(tmp_path: Path) -> None:

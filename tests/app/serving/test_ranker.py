@@ -42,6 +42,8 @@ def queries(sqlite: Database, backbone: Backbone, channel: Channel, builder: Bui
         Query(adapted, [1, 2, 3], 40, set()),
         Query(adapted, [7], 3, {0}),
         Query(bare, list(range(40)), 10, set(range(40))),  # nothing is left
+        Query(bare, [4], 9, {0}, '{"n":{"lt":8}}'),
+        Query(adapted, [4], 9, {4}, at_most=(("n", 1),)),
     ]
 
 
@@ -66,7 +68,7 @@ def test_answers_as_in_this_process(ranker: Ranker, queries: list[Query], backbo
     for one, other in zip(there, here, strict=True):
         assert [row for row, _ in one] == [row for row, _ in other]
         assert [score for _, score in one] == pytest.approx([score for _, score in other], abs=1e-5)
-    assert [len(answer) for answer in there] == [5, 40, 3, 0]
+    assert [len(answer) for answer in there] == [5, 40, 3, 0, 7, 9]
     ranker.rank(queries)
     assert ranker.stats["device"]["misses"] == 1
     assert ranker.stats["device"]["hits"] >= 1
@@ -99,7 +101,7 @@ def test_a_folder_that_has_gone_fails_its_query_alone(
 ) -> None:
     with pytest.raises(Unavailable, match="release"):
         ranker.rank([*queries, Query(tmp_path / "gone", [1], 5, set())])
-    assert len(ranker.rank(queries)) == 4  # the process goes on
+    assert len(ranker.rank(queries)) == len(queries)  # the process goes on
 
 
 def test_it_ends_with_its_server(ranker: Ranker) -> None:

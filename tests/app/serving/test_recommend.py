@@ -99,7 +99,7 @@ def test_a_batch_of_channels_answers_as_each_alone(
 
 
 def test_popular(bundle: Bundle) -> None:
-    found = popular(bundle, 40, {5})
+    found = popular(bundle, Query(bundle.folder, [], 40, {5}))
     assert ids_of(bundle, found)[:3] == ["i3", "i0", "i1"]
     assert len(found) == 39
     assert found[0][1] == 3
@@ -129,7 +129,7 @@ def test_empty_catalogue(sqlite: Database, builder: Builder, backbone: Backbone)
         tenant = tenants.create_tenant(s, "empty")
         channel = channels.create_channel(s, tenant.id, "none", "", backbone.fingerprint)
     bundle = open_bundle(builder.build(channel.id).folder)
-    assert popular(bundle, 5, set()) == []
+    assert popular(bundle, Query(bundle.folder, [], 5, set())) == []
 
 
 def test_a_folder_of_another_format_is_not_opened(builder: Builder, channel: Channel, tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """Who may do what: remembered, and forgotten in time."""
 
+import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import event
 
+from app.core.clock import now
 from app.core.errors import Forbidden, NotFound, Unauthorized
 from app.store import channels, tenants
 from app.store.access import RememberedAccess
 from app.store.db import Database
+from app.store.quotas import Limits, TenantLimits
+from app.store.tables import ApiKey
 from app.store.tenants import Role
 
 Make = Callable[[str], str]
@@ -102,3 +107,50 @@ def test_an_answer_read_before_a_revocation_is_not_remembered_after_it(
     monkeypatch.setattr("app.store.access.authenticate", slow)
     memory.ask(secret, None, "books", Role.READER)
     assert memory.get(secret, None, "books", Role.READER) is None
+
+
+def test_an_answer_lasts_no_longer_than_its_key(database: Database, make_key: Make) -> None:
+    memory, secret = RememberedAccess(database), make_key("reader")
+    with database.session() as s:
+        key = s.get(ApiKey, tenants.authenticate(s, secret).key_id)
+        assert key
+        key.expires_at = now() + timedelta(seconds=0.5)
+    memory.ask(secret, None, "books", Role.READER)
+    assert memory.get(secret, None, "books", Role.READER)
+    time.sleep(0.6)
+    assert memory.get(secret, None, "books", Role.READER) is None
+    with pytest.raises(Unauthorized):
+        memory.ask(secret, None, "books", Role.READER)
+
+
+def test_a_channel_that_is_gone_is_forgotten(database: Database, make_key: Make) -> None:
+    memory, secret = RememberedAccess(database), make_key("reader")
+    access = memory.ask(secret, None, "books", Role.READER)
+    memory.keep_only({access.channel_id, "chn_other"})
+    assert memory.get(secret, None, "books", Role.READER)
+    memory.keep_only({access.channel_id})
+    assert memory.get(secret, None, "books", Role.READER) is None
+
+
+def test_a_deleted_tenants_keys_are_forgotten_whatever_replaced_them(
+    database: Database, make_key: Make
+) -> None:
+    memory, secret = RememberedAccess(database), make_key("reader")
+    look(database, memory)
+    memory.ask(secret, None, "books", Role.READER)
+    with database.session() as s:  # as many keys as before
+        tenants.delete_tenant(s, "acme")
+        tenants.create_key(s, tenants.create_tenant(s, "other").id, "reader", "")
+    look(database, memory)
+    assert memory.get(secret, None, "books", Role.READER) is None
+
+
+def test_a_look_reads_the_limits(database: Database, make_key: Make) -> None:
+    limits = TenantLimits(Limits(items=7))
+    memory, secret = RememberedAccess(database, limits), make_key("reader")
+    tenant_id = memory.ask(secret, None, "books", Role.READER).tenant_id
+    with database.session() as s:
+        tenants.set_limits(s, "acme", {"items": 3})
+    assert limits.of(tenant_id).items == 7
+    look(database, memory)
+    assert limits.of(tenant_id).items == 3

@@ -1,10 +1,17 @@
 """Tenants and keys."""
 
 import pytest
+from sqlalchemy import select
 
 from app.core.errors import Conflict, Invalid, NotFound, Unauthorized
-from app.store import tenants
+from app.core.images import ImageInfo
+from app.store import audit, jobs, tenants
+from app.store.audit import Act
+from app.store.channels import create_channel, delete_channel
 from app.store.db import Database
+from app.store.events import InteractionRow, append_interactions
+from app.store.images import ImageRow, upsert_images
+from app.store.tables import ApiKey, Base, Channel
 
 
 def test_tenants(database: Database) -> None:
@@ -77,3 +84,36 @@ def test_operator_key_is_put_once_and_stays_revoked(database: Database) -> None:
         tenants.ensure_operator_key(s, "a-long-bootstrap-key")
         with pytest.raises(Unauthorized):
             tenants.authenticate(s, "a-long-bootstrap-key")
+
+
+def test_a_tenant_goes_with_all_that_is_its_own(database: Database, posters: Channel) -> None:
+    with database.session() as s:
+        upsert_images(s, posters.id, [ImageRow("a", ImageInfo("PNG", 8, 8, "x"), b"1")])
+        append_interactions(s, posters.id, [InteractionRow("u", "a", 1)])
+        jobs.create_job(s, posters.id, {}, "k")
+        key, secret = tenants.create_key(s, posters.tenant_id, "reader", "")
+        kept = create_channel(s, tenants.create_tenant(s, "other").id, "books", "", "bb")
+        entry = audit.begin(s, tenants.authenticate(s, secret), None, Act("promote", "posters", {}, None))
+    with database.session() as s:
+        tenants.delete_tenant(s, "cinema")
+    with database.read() as s:
+        for table in Base.metadata.sorted_tables:
+            if "channel_id" in table.c:
+                assert not s.scalar(select(table).where(table.c.channel_id == posters.id)), table
+        assert not s.get(ApiKey, key.id)
+        assert s.scalars(select(Channel.id)).all() == [kept.id]
+        assert [found.id for found in audit.entries(s)] == [entry]  # what was done stays
+    with database.session() as s, pytest.raises(NotFound):
+        tenants.delete_tenant(s, "cinema")
+
+
+def test_what_is_written_into_a_deleted_channel_is_a_404(database: Database, channel: Channel) -> None:
+    with database.session() as s:
+        delete_channel(s, channel.id)
+    for write in (
+        lambda s: append_interactions(s, channel.id, [InteractionRow("u", "a", 1)]),
+        lambda s: jobs.create_job(s, channel.id, {}, "k"),
+        lambda s: delete_channel(s, channel.id),
+    ):
+        with pytest.raises(NotFound), database.session() as s:
+            write(s)

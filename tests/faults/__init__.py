@@ -1,0 +1,1 @@
+"""What breaks and how it comes back: real processes that are stopped, killed and starved."""
