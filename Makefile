@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 WITH_DOTS = dots() { while sleep 2; do printf .; done; }; dots & pid=$$!; trap 'kill $$pid 2>/dev/null; echo' EXIT;
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench bench-serve quality serve clean
+.PHONY: help install demo test check check-image bench bench-imports bench-events bench-soak bench-serve quality serve clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -35,8 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 2 minutes; ARGS=--help)
 	@$(BIN)/transrec demo $(ARGS)
 
-test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 7 minutes on 2 cores; ARGS="-k name")
-	@echo "Running all tests; about 7 minutes on two cores; the dots are progress."
+test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 20 minutes on 2 cores; ARGS="-k name")
+	@echo "Running all tests; about 20 minutes on two cores; the dots are progress."
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: install ## Lint, format, types, import order (about a minute)
@@ -45,10 +45,23 @@ check: install ## Lint, format, types, import order (about a minute)
 	@echo "[3/4] mypy, slow the first time" && $(BIN)/mypy
 	@echo "[4/4] import order" && $(BIN)/lint-imports
 
-bench: install ## Print figures of the parts: mixed batches, index, encoding (4 minutes; keep the machine idle)
-	@echo "[1/3] mixed batches of adapters" && OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bank user
-	@echo "[2/3] index" && OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.index
-	@echo "[3/3] encoding" && $(BIN)/python -m tests.benchmarks.encoding
+check-image: ## Build the Dockerfile on a bare Debian and ask it (4 minutes; root, mmdebstrap, buildah; ARGS=cuda)
+	@$(PYTHON) deploy/check_image.py $(ARGS)
+
+bench: install ## Print figures of the parts: mixed batches, index, filters, encoding (4 minutes; keep the machine idle)
+	@echo "[1/4] mixed batches of adapters" && OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bank user
+	@echo "[2/4] index" && OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.index
+	@echo "[3/4] filters" && OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.filters
+	@echo "[4/4] encoding" && $(BIN)/python -m tests.benchmarks.encoding
+
+bench-imports: install ## Imports beside COPY and a bare INSERT (5 minutes; keep the machine idle; ARGS=--help)
+	@$(BIN)/python -m tests.benchmarks.imports $(ARGS)
+
+bench-events: install ## Events over HTTP, and how soon an answer shows one (2 minutes; keep the machine idle; ARGS=--help)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.events $(ARGS)
+
+bench-soak: install ## Mixed load, and what memory does (15 minutes; ARGS="--minutes 1")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.soak $(ARGS)
 
 bench-serve: install ## Drive the real service with load (4 minutes; keep the machine idle; ARGS=--help)
 	@$(BIN)/python -m tests.benchmarks.load $(ARGS)
