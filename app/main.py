@@ -129,19 +129,19 @@ def app_factory() -> FastAPI:
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        swapper = await run_in_threadpool(_start, app, settings)
-        app.state.drain.install(asyncio.get_running_loop(), app.state.engine.stopping.set)
         state = app.state
+        swapper = await run_in_threadpool(_start, app, settings)
+        state.drain.install(asyncio.get_running_loop(), state.engine.stopping.set)
         try:
             async with real_time(
                 state.db, state.histories, state.wake, state.limits, settings
             ) as state.events:
                 yield
         finally:
-            await app.state.shadow.stop()
-            await app.state.histories.close()
-            await app.state.rates.close()
-            await app.state.pages.close()
+            await state.shadow.stop()
+            await state.histories.close()
+            await state.rates.close()
+            await state.pages.close()
             await run_in_threadpool(_stop, app, swapper)
 
     return lifespan

@@ -1,8 +1,5 @@
 """A worker's hold on one job: renewed in the background, checked at every step."""
 
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +10,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from app.core.errors import LeaseLost, Unavailable
+from app.core.ids import process_name
 from app.store import jobs
 from app.store.db import Database
 from training.fit import FitState
 
 FORMAT = 1  # of checkpoints; raise it when FitState or the names of its tensors change
 MAX_CHECKPOINT_BYTES = 900_000_000  # SQLite's rows end at 1,000,000,000, PostgreSQL's at 1 GiB
-# A restarted container may have the same name and process id again.
-OWNER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+OWNER = process_name()
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error

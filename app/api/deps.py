@@ -1,7 +1,7 @@
 """What handlers ask for: settings, database, engine, wake-ups, limits, and who asks for which channel."""
 
 from collections.abc import Callable
-from typing import Annotated, cast
+from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -23,45 +23,12 @@ from app.store.wake import Wake
 _bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="`Authorization: Bearer tr_...`")
 
 
-# These are async so that they cost no trip to the thread pool.
-async def _settings(request: Request) -> Settings:
-    return cast(Settings, request.app.state.settings)
+def _state(name: str) -> Any:
+    # Async, so that it costs no trip to the thread pool.
+    async def state(request: Request) -> Any:
+        return getattr(request.app.state, name)
 
-
-async def _db(request: Request) -> Database:
-    return cast(Database, request.app.state.db)
-
-
-async def _engine(request: Request) -> Engine:
-    return cast(Engine, request.app.state.engine)
-
-
-async def _wake(request: Request) -> Wake:
-    return cast(Wake, request.app.state.wake)
-
-
-async def _shadow(request: Request) -> Shadow:
-    return cast(Shadow, request.app.state.shadow)
-
-
-async def _remembered(request: Request) -> RememberedAccess:
-    return cast(RememberedAccess, request.app.state.access)
-
-
-async def _histories(request: Request) -> Histories:
-    return cast(Histories, request.app.state.histories)
-
-
-async def _events(request: Request) -> EventWriter:
-    return cast(EventWriter, request.app.state.events)
-
-
-async def _drain(request: Request) -> Drain:
-    return cast(Drain, request.app.state.drain)
-
-
-async def _limits(request: Request) -> TenantLimits:
-    return cast(TenantLimits, request.app.state.limits)
+    return Depends(state)
 
 
 async def _secret(
@@ -72,16 +39,16 @@ async def _secret(
     return credentials.credentials
 
 
-SettingsDep = Annotated[Settings, Depends(_settings)]
-DatabaseDep = Annotated[Database, Depends(_db)]
-EngineDep = Annotated[Engine, Depends(_engine)]
-WakeDep = Annotated[Wake, Depends(_wake)]
-ShadowDep = Annotated[Shadow, Depends(_shadow)]
-RememberedDep = Annotated[RememberedAccess, Depends(_remembered)]
-DrainDep = Annotated[Drain, Depends(_drain)]
-LimitsDep = Annotated[TenantLimits, Depends(_limits)]
-HistoriesDep = Annotated[Histories, Depends(_histories)]
-EventsDep = Annotated[EventWriter, Depends(_events)]
+SettingsDep = Annotated[Settings, _state("settings")]
+DatabaseDep = Annotated[Database, _state("db")]
+EngineDep = Annotated[Engine, _state("engine")]
+WakeDep = Annotated[Wake, _state("wake")]
+ShadowDep = Annotated[Shadow, _state("shadow")]
+RememberedDep = Annotated[RememberedAccess, _state("access")]
+DrainDep = Annotated[Drain, _state("drain")]
+LimitsDep = Annotated[TenantLimits, _state("limits")]
+HistoriesDep = Annotated[Histories, _state("histories")]
+EventsDep = Annotated[EventWriter, _state("events")]
 Secret = Annotated[str, Depends(_secret)]
 TenantQuery = Annotated[
     str | None, Query(description="Which tenant; only a platform operator's key needs to say.")

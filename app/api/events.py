@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from app.api.deps import EventsDep, RememberedWriter
 from app.api.schemas.events import EventsStored, NewEvents, RejectedEvent
 from app.core import metrics
-from app.core.clock import now
+from app.core.clock import milliseconds, now
 from app.store.event_rows import parse_events
 
 router = APIRouter(prefix="/v1/channels/{channel}/events", tags=["events"])
@@ -18,7 +18,7 @@ async def create_events(body: NewEvents, access: RememberedWriter, events: Event
     The same `event_id`, or the same user, item and timestamp, is stored once: send again what got no answer.
     The next answer for these users reflects what was accepted.
     """
-    rows, rejected = parse_events(body.events, received=int(now().timestamp() * 1000))
+    rows, rejected = parse_events(body.events, received=milliseconds(now()))
     duplicates = accepted = 0
     if rows:
         written = await events.write(access.channel_id, rows, access.channel.tenant_id)

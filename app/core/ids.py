@@ -1,7 +1,9 @@
 """Ids of rows and secrets of keys."""
 
 import hashlib
+import os
 import secrets
+import socket
 import time
 
 
@@ -11,6 +13,14 @@ def new_id(prefix: str) -> str:
     Ids of one prefix sort by the millisecond they were made in.
     """
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+
+
+def process_name() -> str:
+    """Return a name for this process: machine, process id, and what tells it from one that had both before.
+
+    A restarted container may have the same name and process id again.
+    """
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def new_secret() -> str:

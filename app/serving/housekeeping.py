@@ -2,9 +2,6 @@
 
 import logging
 import math
-import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +9,7 @@ from collections.abc import Callable
 from app.core.clock import now
 from app.core.config import Settings
 from app.core.errors import OverQuota, Unavailable
+from app.core.ids import process_name
 from app.store import audit, duties, online, policies, retention, rules
 from app.store.channels import channel_by_id
 from app.store.db import Database
@@ -40,7 +38,7 @@ class Housekeeper:
     ) -> None:
         self._db, self._wake, self._settings, self._limits = db, wake, settings, limits
         self._turn_seconds, self._lease_seconds = turn_seconds, lease_seconds
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.owner = process_name()
         self._tasks: list[Task] = [
             (self.enforce_rules, 0),
             (self.train_again, 15),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.clock import now
 from app.core.errors import Conflict, Invalid, NotFound
-from app.store.channels import CHAMPION, bump_generation
+from app.store.channels import CHAMPION, bump_generation, channel_gone
 from app.store.tables import Alias, AliasHistory, Release
 
 CHALLENGER: Final = "challenger"
@@ -39,7 +39,7 @@ def lock(s: Session, channel_id: str) -> Release:
     query = select(Alias).where(Alias.channel_id == channel_id, Alias.alias == CHAMPION)
     alias = s.scalar(query.with_for_update().execution_options(populate_existing=True))
     if alias is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
+        raise channel_gone()
     return s.get_one(Release, alias.release_id)
 
 

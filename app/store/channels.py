@@ -49,18 +49,23 @@ def create_channel(
     return channel
 
 
+def channel_gone() -> NotFound:
+    """The error for a channel that was there."""
+    return NotFound("The channel is gone. List the channels to see those there are.")
+
+
 def channel_by_id(s: Session, channel_id: str) -> Channel:
     """Return the channel; raises `NotFound` when it is gone."""
     channel = s.get(Channel, channel_id)
     if channel is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
+        raise channel_gone()
     return channel
 
 
 def delete_channel(s: Session, channel_id: str) -> None:
     """Delete a channel with all that is in it; raises `NotFound` when it is gone."""
     if s.scalar(delete(Channel).where(Channel.id == channel_id).returning(Channel.id)) is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
+        raise channel_gone()
 
 
 def _point_at_backbone(s: Session, channel_id: str, fingerprint: str) -> None:

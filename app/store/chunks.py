@@ -5,6 +5,8 @@ from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
+MOST_IDS = 500
+"""Ids in one IN (...): below every database's limit of parameters."""
 
 
 def chunked(values: Iterable[T], size: int) -> Iterator[list[T]]:

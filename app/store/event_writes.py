@@ -8,12 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.store import revisions
-from app.store.chunks import chunked
+from app.store.chunks import MOST_IDS, chunked
 from app.store.db import insert_into
 from app.store.event_rows import EventRow, Rejected
 from app.store.tables import Click, Interaction, Item
 
-_IDS = 500  # in one IN (...): below every database's limit of parameters
 _CHUNK = 1000
 _Met = tuple[str, str, str, int]
 
@@ -82,7 +81,7 @@ def _known_items(s: Session, requests: Sequence[Sent]) -> set[tuple[str, str]]:
         asked[request.channel_id].update(event.item_id for event in request.events)
     known: set[tuple[str, str]] = set()
     for channel_id, ids in asked.items():
-        for chunk in chunked(ids, _IDS):
+        for chunk in chunked(ids, MOST_IDS):
             query = select(Item.item_id).where(Item.channel_id == channel_id, Item.item_id.in_(chunk))
             known |= {(channel_id, item_id) for item_id in s.scalars(query)}
     return known

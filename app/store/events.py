@@ -7,12 +7,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.store import revisions
-from app.store.chunks import chunked
+from app.store.chunks import MOST_IDS, chunked
 from app.store.db import insert_into
 from app.store.tables import Interaction
 
 _CHUNK = 10_000
-_IDS = 500  # in one IN (...): below every database's limit of parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def popularity(s: Session, channel_id: str, ids: Sequence[str] | None = None) ->
     if ids is None:
         return dict(s.execute(query).all())
     counts: dict[str, int] = {}
-    for chunk in chunked(ids, _IDS):
+    for chunk in chunked(ids, MOST_IDS):
         counts |= dict(s.execute(query.where(Interaction.item_id.in_(chunk))).all())
     return counts
 

@@ -10,11 +10,10 @@ from app.core.errors import Invalid, NotFound
 from app.core.images import ImageInfo
 from app.store import revisions
 from app.store.catalog import touch_items
-from app.store.chunks import chunked
+from app.store.chunks import MOST_IDS, chunked
 from app.store.db import insert_into
 from app.store.tables import Channel, ItemImage
 
-_CHUNK = 500  # ids in one IN (...): below every database's limit of parameters
 _BATCH_BYTES = 8 * 1024**2  # of images that are written at once
 
 
@@ -119,7 +118,7 @@ def image_refs(s: Session, channel_id: str, ids: Iterable[str] | None = None) ->
     if ids is None:
         return dict(s.execute(query).all())
     refs: dict[str, str] = {}
-    for chunk in chunked(ids, _CHUNK):
+    for chunk in chunked(ids, MOST_IDS):
         refs |= dict(s.execute(query.where(ItemImage.item_id.in_(chunk))).all())
     return refs
 
@@ -128,7 +127,7 @@ def load_images(s: Session, channel_id: str, ids: Iterable[str]) -> dict[str, by
     """Return the bytes of these items' images that there are, by item id; ask for few at a time."""
     query = select(ItemImage.item_id, ItemImage.data).where(ItemImage.channel_id == channel_id)
     images: dict[str, bytes] = {}
-    for chunk in chunked(ids, _CHUNK):
+    for chunk in chunked(ids, MOST_IDS):
         images |= dict(s.execute(query.where(ItemImage.item_id.in_(chunk))).all())
     return images
 

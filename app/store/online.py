@@ -7,12 +7,13 @@ window's clicks are of that window's recommendations, however late they come.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.core.attribution import Variant
+from app.core.clock import milliseconds, now
 from app.store.db import insert_into
 from app.store.tables import Channel, Click, Impressions, ShadowResult
 
@@ -69,11 +70,6 @@ class Sums:
         self.same_first += other.same_first
 
 
-def milliseconds(at: datetime) -> int:
-    """A moment in milliseconds since 1970."""
-    return int(at.timestamp() * 1000)
-
-
 def add(s: Session, given: Mapping[Given, int], compared: Mapping[Compared, Sums]) -> None:
     """Add counts and sums to those that are there; those of channels that are gone are dropped."""
     asked = {key[0] for key in given} | {key[0] for key in compared}
@@ -107,8 +103,8 @@ def _add(s: Session, table: type, rows: list[dict[str, object]], summed: tuple[s
     keys = [column.name for column in insert.table.primary_key]
     values = {name: getattr(table, name) + insert.excluded[name] for name in summed}
     statement = insert.on_conflict_do_update(index_elements=keys, set_=values)
-    for row in rows:
-        s.execute(statement.values(row))
+    if rows:
+        s.execute(statement, rows)
 
 
 def rates(
@@ -157,5 +153,5 @@ def prune(s: Session, before: datetime) -> None:
 
 
 def _minutes(since: datetime, until: datetime | None = None) -> tuple[int, int]:
-    end = milliseconds(until or datetime.now(UTC) + timedelta(days=1))
+    end = milliseconds(until or now() + timedelta(days=1))
     return milliseconds(since) // MINUTE * MINUTE, end // MINUTE * MINUTE

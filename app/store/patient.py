@@ -20,16 +20,46 @@ class Away(Exception):  # noqa: N818 - as in app.core.errors
     """Redis does not answer, or refuses (memory, a value of another type)."""
 
 
+class Around:
+    """Whether Redis is gone around. Once it was away nobody asks it for a while; then one tries it, and the
+    others still go around. `else_` says in the log what happens meanwhile.
+    """
+
+    def __init__(self, else_: str) -> None:
+        self._else = else_
+        self.until = 0.0  # by the monotonic clock; 0 while Redis is there
+
+    def may_ask(self) -> bool:
+        """Whether to ask it now."""
+        if not self.until:
+            return True
+        if time.monotonic() < self.until:
+            return False
+        self.until = time.monotonic() + AROUND_SECONDS  # this one tries, the others go around
+        return True
+
+    def away(self, error: Exception) -> None:
+        """It did not answer."""
+        if not self.until:
+            log.warning("Redis is away (%s): %s", type(error).__name__, self._else)
+        self.until = time.monotonic() + AROUND_SECONDS
+
+    def back(self) -> None:
+        """It has answered."""
+        if self.until:
+            log.warning("Redis is back (it was away: %s)", self._else)
+        self.until = 0.0
+
+
 class PatientRedis:
-    """Used on one event loop; `else_` says in the log what happens while Redis is away."""
+    """Used on one event loop; `else_` as of `Around`."""
 
     def __init__(self, redis_url: str, else_: str) -> None:
         self._redis = redis.Redis.from_url(
             redis_url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
         )
         self._asking = asyncio.Semaphore(CONNECTIONS)
-        self._else = else_
-        self._around_until = 0.0
+        self._around = Around(else_)
 
     async def ask(self, *command: str | bytes | int) -> bytes | None:
         """What Redis answers to one command; raises `Away`."""
@@ -38,37 +68,19 @@ class PatientRedis:
     async def call(self, command: Callable[[redis.Redis], Awaitable[T]]) -> T:
         """What Redis answers to a command or a pipeline of some; raises `Away`."""
         async with self._asking:
-            if not self._may_ask():
+            if not self._around.may_ask():
                 raise Away
             try:
                 answer = await command(self._redis)
             except ResponseError as error:
-                self._note_back()
+                self._around.back()
                 raise Away from error
             except (RedisError, OSError) as error:
-                self._note_away(error)
+                self._around.away(error)
                 raise Away from error
-            self._note_back()
+            self._around.back()
             return answer
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
-
-    def _may_ask(self) -> bool:
-        if not self._around_until:
-            return True
-        if time.monotonic() < self._around_until:
-            return False
-        self._around_until = time.monotonic() + AROUND_SECONDS  # this one tries, the others go around
-        return True
-
-    def _note_away(self, error: Exception) -> None:
-        if not self._around_until:
-            log.warning("Redis is away (%s): %s", type(error).__name__, self._else)
-        self._around_until = time.monotonic() + AROUND_SECONDS
-
-    def _note_back(self) -> None:
-        if self._around_until:
-            log.warning("Redis is back (it was away: %s)", self._else)
-        self._around_until = 0.0

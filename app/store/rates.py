@@ -1,7 +1,6 @@
 """Requests a second of each tenant, counted in Redis by all processes together."""
 
 import asyncio
-import logging
 import time
 from collections import defaultdict
 from typing import cast
@@ -16,12 +15,10 @@ from redis.exceptions import RedisError
 
 from app.core.errors import OverRate
 from app.core.names import RATES
+from app.store.patient import PATIENCE, Around
 from app.store.quotas import TenantLimits
 
-log = logging.getLogger(__name__)
 CHUNKS = 20  # a second: what a process takes at once, and how long a refusal stands
-PATIENCE = 0.05  # seconds that a request waits for Redis
-AROUND_SECONDS = 1.0  # once it was away, nobody asks it for so long
 
 
 class Rates:
@@ -46,7 +43,7 @@ class Rates:
         self._left: defaultdict[str, int] = defaultdict(int)  # taken and not spent, by tenant
         self._full_until: defaultdict[str, float] = defaultdict(float)
         self._taking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._around_until = 0.0
+        self._around = Around("each process counts requests by itself")
 
     def limits(self, tenant_id: str | None) -> bool:
         """Whether the requests of this tenant's keys count; the platform operator's (None) do not."""
@@ -89,25 +86,15 @@ class Rates:
 
     async def _hit(self, chunks: RateLimitItemPerSecond, tenant_id: str) -> bool:
         """Whether Redis's window has room for a chunk, or while it is away this process's own."""
-        if time.monotonic() >= self._around_until:
+        if self._around.may_ask():
             try:
                 has_room = await self._redis.hit(chunks, tenant_id)
             except (RedisError, OSError) as error:
-                self._away(error)
+                self._around.away(error)
             else:
-                self._back()
+                self._around.back()
                 return has_room
         return self._local.hit(chunks, tenant_id)
-
-    def _away(self, error: Exception) -> None:
-        if not self._around_until:
-            log.warning("Redis is away (%s): each process counts requests by itself", type(error).__name__)
-        self._around_until = time.monotonic() + AROUND_SECONDS
-
-    def _back(self) -> None:
-        if self._around_until:
-            log.warning("Redis is back: requests are counted in it again")
-        self._around_until = 0.0
 
 
 def _async_url(url: str) -> str:

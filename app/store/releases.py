@@ -6,11 +6,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.errors import Conflict, NotFound
+from app.core.errors import Conflict
 from app.core.rollout import Guard
 from app.store import aliases, guards, rollouts
 from app.store.aliases import ANY, Move
-from app.store.channels import CHAMPION
+from app.store.channels import CHAMPION, channel_gone
 from app.store.tables import AliasHistory, Release
 
 
@@ -18,7 +18,7 @@ def champion(s: Session, channel_id: str) -> Release:
     """Return the release that answers requests; raises `NotFound` when the channel is gone."""
     release = aliases.pointed_at(s, channel_id, CHAMPION)
     if release is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
+        raise channel_gone()
     return release
 
 

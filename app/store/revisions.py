@@ -21,13 +21,12 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, text, upd
 from sqlalchemy.orm import Session
 
 from app.core.clock import now
-from app.core.errors import NotFound
-from app.store.chunks import chunked
+from app.store.channels import channel_gone
+from app.store.chunks import MOST_IDS, chunked
 from app.store.tables import Channel
 
 _CATALOGUE = 741_815_031  # any fixed number: the first key of PostgreSQL's advisory locks of catalogues
 _TURN_SECONDS = 30  # as long as a writer waits on SQLite
-_IDS = 500  # in one IN (...): below every database's limit of parameters
 
 
 def next_items(s: Session, channel_id: str) -> int:
@@ -46,7 +45,7 @@ def items_revision(s: Session, channel_id: str) -> int:
     """Return the revision of the catalogue; raises `NotFound` when the channel is gone."""
     revision = s.scalar(select(Channel.items_revision).where(Channel.id == channel_id))
     if revision is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
+        raise channel_gone()
     return revision
 
 
@@ -63,7 +62,7 @@ def events_revision(s: Session, channel_id: str) -> int:
     """Return the revision of the interactions; raises `NotFound` when the channel is gone."""
     revision = s.scalar(select(Channel.events_revision).where(Channel.id == channel_id))
     if revision is None:
-        raise NotFound("The channel is gone. List the channels to see those there are.")
+        raise channel_gone()
     return revision
 
 
@@ -119,7 +118,7 @@ def raise_histories(s: Session, channel_ids: Collection[str]) -> dict[str, int]:
     `events_revision` of each.
     """
     raised: dict[str, int] = {}
-    for chunk in chunked(sorted(channel_ids), _IDS):
+    for chunk in chunked(sorted(channel_ids), MOST_IDS):
         statement = (
             update(Channel)
             .where(Channel.id.in_(chunk))

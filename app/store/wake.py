@@ -21,8 +21,7 @@ class Wake:
 
     def __init__(self, url: str) -> None:
         self.client = redis.Redis.from_url(url, socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE)
-        self._away = False
-        self._around_until = 0.0
+        self._around_until = 0.0  # 0 while Redis is there
 
     def ping(self) -> bool:
         """Whether Redis answers."""
@@ -33,16 +32,15 @@ class Wake:
 
     def away(self, error: redis.RedisError) -> None:
         """Say once that Redis has gone, not at every poll."""
-        if not self._away:
+        if not self._around_until:
             log.warning("Redis is away (%s): going on by polling the database", type(error).__name__)
-        self._away = True
         self._around_until = time.monotonic() + AROUND_SECONDS
 
     def back(self) -> None:
         """Say once that Redis answers again."""
-        if self._away:
+        if self._around_until:
             log.warning("Redis is back")
-        self._away, self._around_until = False, 0.0
+        self._around_until = 0.0
 
     def job(self, job_id: str) -> bool:
         """Queue a training job for the workers; JSON, so that no pickle is ever read."""

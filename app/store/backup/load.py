@@ -9,7 +9,6 @@ from zipfile import BadZipFile, ZipFile
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Table, delete, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, Invalid
@@ -19,7 +18,8 @@ from app.store.backup import arrow
 from app.store.backup.dump import BLOBS, ROWS, Progress, schema_revision
 from app.store.backup.manifest import Manifest, damaged, part_name
 from app.store.backup.plan import KEYS, TENANTS, references, renamed, serial, tables
-from app.store.db import Database
+from app.store.db import Database, insert_into
+from app.store.tables import ApiKey
 
 
 def restore(
@@ -123,7 +123,6 @@ class _Restore:
         if not rows:
             return
         if table is KEYS:
-            dialect = sqlite if self.s.get_bind().dialect.name == "sqlite" else postgresql
-            self.s.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+            self.s.execute(insert_into(self.s, ApiKey).on_conflict_do_nothing(), rows)
         else:
             self.s.execute(insert(table), rows)

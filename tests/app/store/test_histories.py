@@ -172,7 +172,7 @@ def test_a_redis_that_stalls_costs_one_request_its_patience(
         try:
             assert 0.9 < (await seconds(found, range(1)))[0] < 2
             assert (await seconds(found, range(1, 20)))[-1] < 0.9
-            found._far._redis._around_until = time.monotonic()
+            found._far._redis._around.until = time.monotonic()
             waited = await seconds(found, range(20, 40))
             assert waited[-2] < 0.9 < waited[-1]  # one tries, the others go around
         finally:

@@ -8,13 +8,13 @@ from scipy.stats import chi2_contingency
 from sqlalchemy import func, select, update
 
 from app.core.attribution import Variant, new_recommendation_id
-from app.core.clock import now
+from app.core.clock import milliseconds, now
 from app.core.rollout import Guard, Plan, Rule
 from app.store import aliases, online, releases, rollouts, rules
 from app.store.aliases import CHALLENGER
 from app.store.channels import CHAMPION
 from app.store.db import Database
-from app.store.online import MINUTE, Rate, Sums, milliseconds
+from app.store.online import MINUTE, Rate, Sums
 from app.store.tables import AliasHistory, Channel, Click, Impressions, Rollout, ShadowResult
 from app.store.tables import Guard as GuardRow
 from tests.app.store.test_releases import add_adapter, champion

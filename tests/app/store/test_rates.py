@@ -91,10 +91,10 @@ def test_who_has_no_limit_never_meets_redis() -> None:
         async with rates("redis://127.0.0.1:1", 0) as (limiter,):
             assert not limiter.limits("ten_1")
             assert await let_in(limiter, 1000) == 1000
-            assert limiter._around_until == 0.0
+            assert limiter._around.until == 0.0
         async with rates("redis://127.0.0.1:1", 5) as (limiter,):
             await limiter.spend(None)  # the platform's operator
-            assert limiter._around_until == 0.0
+            assert limiter._around.until == 0.0
 
     asyncio.run(run())
 
