@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from sqlalchemy.orm import Session
+
 from app.core.config import Settings
 from app.core.errors import Unavailable
 from app.serving.batcher import Batcher
@@ -41,10 +43,8 @@ class EventWriter:
 
     def _write(self, requests: Sequence[Sent]) -> Sequence[Written | Exception]:
         try:
-            with self._db.session() as s:
-                written = write_events(s, requests)
-                for tenant_id in {request.tenant_id for request in requests}:
-                    self._limits.check(s, tenant_id, "interactions")
+            # Two replicas that get one sender's events in another order can wait for each other.
+            written = self._db.attempt(lambda s: self._insert(s, requests))
         except Unavailable as error:  # no request's fault: to try each by itself would only take longer
             return [error] * len(requests)
         changed = {
@@ -54,6 +54,12 @@ class EventWriter:
         }
         if changed:
             asyncio.run_coroutine_threadsafe(self._histories.forget(changed), self._loop).result()
+        return written
+
+    def _insert(self, s: Session, requests: Sequence[Sent]) -> list[Written]:
+        written = write_events(s, requests)
+        for tenant_id in {request.tenant_id for request in requests}:
+            self._limits.check(s, tenant_id, "interactions")
         return written
 
 

@@ -1,11 +1,11 @@
 """The database: an engine, sessions that are one transaction each, and the schema's migration."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from alembic import command
@@ -21,6 +21,7 @@ from app.core.clock import now
 from app.core.errors import NotFound, OutOfSpace, Unavailable
 
 _BUSY_SECONDS = 30
+_TRIES = 5  # of a transaction that loses to others
 _MIGRATION_LOCK = 7_418_150_301  # any fixed number: the key of PostgreSQL's advisory lock
 _READ_ONLY = "transrec_read_only"
 
@@ -30,6 +31,8 @@ _TRANSIENT_STATES = ("08", "40", "53", "57", "55P03")
 _ORPHAN_STATE = "23503"
 _TRANSIENT_SQLITE = ("database is locked", "unable to open database file", "disk i/o error")
 _FULL_STATE, _FULL_SQLITE = "53100", "database or disk is full"
+
+T = TypeVar("T")
 
 
 class Database:
@@ -53,6 +56,23 @@ class Database:
         Raises `Unavailable` when the database does not answer or is too busy.
         """
         return _session(self.engine, commit=True)
+
+    def attempt(self, work: Callable[[Session], T]) -> T:
+        """Return what `work` returns, done in a write session; raises as `session` does.
+
+        It is done again when the database gave it up for another one's sake, as in a deadlock.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                return self._attempt(work)
+            except Unavailable as error:
+                if not _lost_a_race(error):
+                    raise
+        return self._attempt(work)
+
+    def _attempt(self, work: Callable[[Session], T]) -> T:
+        with self.session() as s:
+            return work(s)
 
     def read(self) -> AbstractContextManager[Session]:
         """Open a session that only reads, one snapshot, and never waits for writers; raises `Unavailable`."""
@@ -122,6 +142,12 @@ def _unavailable() -> Iterator[None]:
         if _is_orphan(error):
             raise NotFound("What this belongs to was deleted meanwhile. List what there is.") from error
         raise
+
+
+def _lost_a_race(error: Unavailable) -> bool:
+    cause = error.__cause__
+    found = cause.orig if isinstance(cause, DBAPIError) else None
+    return isinstance(found, psycopg.Error) and (found.sqlstate or "").startswith("40")
 
 
 def _is_orphan(error: DBAPIError) -> bool:

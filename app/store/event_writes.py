@@ -91,8 +91,8 @@ def _insert(s: Session, events: Iterable[tuple[str, EventRow]]) -> set[_Met]:
     """Insert what is new, and return it."""
     insert = insert_into(s, Interaction).on_conflict_do_nothing()
     columns = (Interaction.channel_id, Interaction.user_id, Interaction.item_id, Interaction.timestamp)
-    # By user, so that two writers lock in one order; a user's events stay in the order in which they came.
-    ordered = sorted(events, key=lambda event: (event[0], event[1].user_id))
+    # So two writers lock in one order, mostly; the events of one moment stay in the order in which they came.
+    ordered = sorted(events, key=lambda event: (event[0], event[1].user_id, event[1].timestamp))
     new: set[_Met] = set()
     for chunk in chunked(ordered, _CHUNK):
         rows = [_row(*event) for event in chunk]

@@ -1,6 +1,7 @@
 """Events of many requests in one transaction."""
 
 import threading
+from functools import partial
 
 import pytest
 from sqlalchemy import select
@@ -141,7 +142,8 @@ def test_the_same_events_from_many_writers_at_once(database: Database, books: Ch
         for n in range(25):
             rows = [event(k, f"u{k % 3}", "abc"[k % 3], 100 * n + k, f"{n}-{k}") for k in range(6)]
             ordered = rows[turn:] + rows[:turn]
-            accepted.append(write(database, Sent(books.id, ordered))[0].accepted)
+            sent = Sent(books.id, ordered)
+            accepted.append(database.attempt(partial(write_events, requests=[sent]))[0].accepted)
 
     threads = [threading.Thread(target=send, args=(turn,)) for turn in range(4)]
     for thread in threads:
@@ -152,3 +154,24 @@ def test_the_same_events_from_many_writers_at_once(database: Database, books: Ch
     assert sum(accepted) == pending(database, books) == 150
     with database.read() as s:
         assert events.count_interactions(s, books.id) == 150
+
+
+def test_two_writers_that_wait_for_each_other(database: Database, books: Channel) -> None:
+    """The same event ids in opposite orders: one of them gives up and tries again."""
+    barrier = threading.Barrier(2, timeout=20)
+    accepted: list[int] = []
+
+    def send(turn: int) -> None:
+        for n in range(10):
+            ids = [f"{n}-{k}" for k in range(900)][:: 1 if turn else -1]
+            sent = Sent(books.id, [event(k, f"u{k:03d}", "abc"[turn], n, ids[k]) for k in range(900)])
+            barrier.wait()
+            accepted.append(database.attempt(partial(write_events, requests=[sent]))[0].accepted)
+
+    threads = [threading.Thread(target=send, args=(turn,)) for turn in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(accepted) == 20
+    assert sum(accepted) == 9000
