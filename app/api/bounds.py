@@ -1,5 +1,9 @@
 """Bounds on what a request may bring: bytes of a JSON body, and no NUL in an address."""
 
+import asyncio
+from contextlib import suppress
+from http import HTTPStatus
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,8 +12,15 @@ MAX_JSON_BYTES = 1024**2
 UPLOADS = {"POST": ("/imports", "/adapters"), "PUT": ("/image",)}
 
 
+LINGER_SECONDS, LINGER_BYTES = 5.0, 32 * 1024**2
+
+
 class Bounds:
-    """ASGI middleware that ends the reading of a body at 1 MiB with a 413, except for uploads."""
+    """ASGI middleware that ends the reading of a body at 1 MiB with a 413, except for uploads.
+
+    After any 413 it reads on for a while, and throws away what comes. A connection that is closed with
+    bytes unread is reset, and a proxy or client that still sends may then lose the answer (RFC 9112, 9.6).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -23,7 +34,7 @@ class Bounds:
             # No database stores it, and PostgreSQL fails on it: such a thing is nowhere.
             scope = {**scope, "path": "/nul", "raw_path": b"/nul", "query_string": b""}
         bounded = not scope["path"].endswith(UPLOADS.get(scope["method"], ()))
-        await self.app(scope, _counted(receive) if bounded else receive, send)
+        await self.app(scope, _counted(receive) if bounded else receive, _lingering(receive, send))
 
 
 def _counted(receive: Receive) -> Receive:
@@ -39,3 +50,29 @@ def _counted(receive: Receive) -> Receive:
         return message
 
     return counted
+
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    status = 0
+
+    async def lingering(message: Message) -> None:
+        nonlocal status
+        status = message.get("status", status)
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or not last:
+            await send(message)
+            return
+        await send({**message, "more_body": True})  # the whole answer, while the connection stays open
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await _discard(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return lingering
+
+
+async def _discard(receive: Receive) -> None:
+    total, more = 0, True
+    while more and total < LINGER_BYTES:
+        message = await receive()
+        total, more = total + len(message.get("body", b"")), message.get("more_body", False)

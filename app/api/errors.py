@@ -16,7 +16,7 @@ from app.core.errors import TooBusy, TransRecError, Unavailable
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
-_CUT = {"Connection": "close"}  # else the server reads on to the body's end, be it gigabytes
+_CUT = {"Connection": "close"}  # else the server reads on to the body's end, be it gigabytes; see `Bounds`
 _REMEDIES = {
     404: "There is no such route. See /docs for those there are.",
     405: "This route does not take that method. See /docs for those it takes.",

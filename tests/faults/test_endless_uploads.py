@@ -68,6 +68,19 @@ def test_a_client_that_listens_reads_the_413(world: World, shop: Shop) -> None:
     assert b"application/problem+json" in answer
 
 
+def test_a_client_that_sends_to_the_end_before_it_reads_still_reads_the_413(world: World, shop: Shop) -> None:
+    with connect(world.a.url) as connection:
+        connection.sendall(head(shop.operator, IMPORTS))
+        for _ in range(MAX_UPLOAD_BYTES // len(LINES) + 16):  # none of these is refused: no reset
+            connection.sendall(CHUNK)
+            time.sleep(0.05)
+        connection.sendall(b"0\r\n\r\n")
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        while connection.recv(65536):  # then it closes in order
+            pass
+
+
 @contextmanager
 def trickling(world: World, shop: Shop) -> Iterator[list[socket.socket]]:
     """Clients that send a byte now and then: of their heads, and of their bodies."""
