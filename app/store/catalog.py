@@ -5,16 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.store import revisions
+from app.store.bulk import insert_rows
 from app.store.chunks import chunked
 from app.store.db import insert_into
 from app.store.tables import DeletedItem, Item
 
 _CHUNK = 500  # ids in one IN (...): below every database's limit of parameters
+_ROWS = 1000  # written at once: each may have a hundred kilobytes
+_FEW = 100  # up to so many are written without a table of their own
 _COLUMNS = (Item.item_id, Item.text, Item.attributes)
 
 
@@ -46,13 +49,18 @@ def upsert_items(s: Session, channel_id: str, rows: Iterable[ItemRow]) -> tuple[
     """
     revision = revisions.next_items(s, channel_id)
     inserted = updated = unchanged = 0
-    for chunk in chunked(rows, _CHUNK):
+    is_empty = revision == 1 and not _has_items(s, channel_id)
+    written: set[str] = set()  # in an empty catalogue only these need be looked up
+    for chunk in chunked(rows, _ROWS):
         given = {row.item_id: row for row in chunk}
-        stored = get_items(s, channel_id, given)
+        stored = get_items(s, channel_id, given.keys() & written if is_empty else given)
         changed = [row for row in given.values() if not _is_same(row, stored.get(row.item_id))]
         new = [row.item_id for row in changed if row.item_id not in stored]
         _write(s, channel_id, changed, revision)
-        _unbury(s, channel_id, new)
+        if is_empty:
+            written.update(new)
+        else:
+            _unbury(s, channel_id, new)
         inserted, updated = inserted + len(new), updated + len(changed) - len(new)
         unchanged += len(given) - len(changed)
     if inserted or updated:
@@ -69,22 +77,27 @@ def _json(row: ItemRow) -> str:
     return json.dumps(row.attributes, sort_keys=True)
 
 
-def _write(s: Session, channel_id: str, rows: list[ItemRow], revision: int) -> None:
-    if not rows:
-        return
+def _has_items(s: Session, channel_id: str) -> bool:
+    return bool(s.scalar(select(exists().where(Item.channel_id == channel_id))))
+
+
+def _write(s: Session, channel_id: str, rows: Sequence[ItemRow], revision: int) -> None:
     insert = insert_into(s, Item)
     replaced = {name: insert.excluded[name] for name in ("text", "attributes", "revision")}
-    s.execute(
-        insert.on_conflict_do_update(index_elements=["channel_id", "item_id"], set_=replaced),
-        [asdict(row) | {"channel_id": channel_id, "revision": revision} for row in rows],
-    )
+    upsert = insert.on_conflict_do_update(index_elements=["channel_id", "item_id"], set_=replaced)
+    if len(rows) > _FEW:
+        names = ("channel_id", "item_id", "text", "attributes", "revision")
+        values = ((channel_id, r.item_id, r.text, json.dumps(r.attributes), revision) for r in rows)
+        insert_rows(s, upsert, names, values)
+    elif rows:
+        s.execute(upsert, [asdict(row) | {"channel_id": channel_id, "revision": revision} for row in rows])
 
 
 def _unbury(s: Session, channel_id: str, ids: list[str]) -> None:
     """Take back that these items were deleted."""
-    if ids:
+    for chunk in chunked(ids, _CHUNK):
         s.execute(
-            delete(DeletedItem).where(DeletedItem.channel_id == channel_id, DeletedItem.item_id.in_(ids))
+            delete(DeletedItem).where(DeletedItem.channel_id == channel_id, DeletedItem.item_id.in_(chunk))
         )
 
 

@@ -1,21 +1,22 @@
 """Interactions: which user met which item, when."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.store import revisions
+from app.store.bulk import insert_rows
 from app.store.chunks import MOST_IDS, chunked
 from app.store.db import insert_into
 from app.store.tables import Interaction
 
 _CHUNK = 10_000
+_ORDER = ('user_id COLLATE "C"', "timestamp")  # that of `event_writes`
 
 
-@dataclass(frozen=True, slots=True)
-class InteractionRow:
+class InteractionRow(NamedTuple):
     """A user met an item; `timestamp` is in milliseconds since 1970, UTC."""
 
     user_id: str
@@ -23,20 +24,15 @@ class InteractionRow:
     timestamp: int
 
 
-def append_interactions(s: Session, channel_id: str, rows: Iterable[InteractionRow]) -> int:
+def append_interactions(s: Session, channel_id: str, rows: Iterable[tuple[str, str, int]]) -> int:
     """Add interactions, but none twice; returns how many were new, and raises `events_revision` if any was.
 
-    It does not check that the items are in the catalogue: see `app.store.catalog.get_items`.
+    `rows` are `InteractionRow`s, or tuples like them. It does not check that the items are in the catalogue:
+    see `app.store.catalog.get_items`.
     """
-    insert = insert_into(s, Interaction).on_conflict_do_nothing(
-        index_elements=["channel_id", "user_id", "item_id", "timestamp"]
-    )
-    # The rows that come back are counted: PostgreSQL's driver gives no count for many rows at once.
-    statement = insert.returning(Interaction.seq)
-    inserted = 0
-    for chunk in chunked(rows, _CHUNK):
-        new = s.scalars(statement, [asdict(row) | {"channel_id": channel_id} for row in chunk])
-        inserted += len(new.all())
+    columns = ("channel_id", *InteractionRow._fields)
+    insert = insert_into(s, Interaction).on_conflict_do_nothing(index_elements=columns)
+    inserted = insert_rows(s, insert, columns, ((channel_id, *row) for row in rows), _ORDER)
     if inserted:
         revisions.raise_events(s, channel_id)
     return inserted

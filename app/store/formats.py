@@ -5,14 +5,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from app.core.errors import Invalid
-from app.store.lines import BadLine, read_lines
+from app.store.lines import BadLine, Lines
 from app.store.parquet import read_parquet
 
 Row = dict[str, Any]
+Line = tuple[int, Row | str]
+"""The number of a line and its row, or the reason why it is bad."""
 MAX_BYTES = 16 * 1024**3
 _MAX_ROW_CHARS = 1024**2  # a CSV row may span lines, but not the whole file
 _MAX_RATIO = 100  # unpacked to packed: honest files stay far below, made-up ones reach 1000
@@ -60,7 +63,26 @@ def unpack_limit(path: Path, max_bytes: int) -> int:
     return min(max_bytes, max(_FREE_BYTES, path.stat().st_size * _MAX_RATIO))
 
 
-def read_rows(
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines of a CSV file that follow each other from `number` on; `names` says where which field is."""
+
+    number: int
+    names: dict[str, int]
+    fields: list[list[str]]
+
+    def lines(self) -> Iterator[Line]:
+        """Yield them one by one."""
+        for number, fields in enumerate(self.fields, self.number):
+            yield number, {name: fields[place] for name, place in self.names.items()}
+
+    def column(self, name: str) -> list[str]:
+        """Return one of the fields, of all lines."""
+        place = self.names[name]
+        return [fields[place] for fields in self.fields]
+
+
+def read_blocks(
     path: Path,
     format: Format,  # noqa: A002 - the word for it
     columns: Columns,
@@ -68,12 +90,12 @@ def read_rows(
     gzipped: bool = False,
     max_line_bytes: int = 1024**2,
     max_bytes: int = MAX_BYTES,
-) -> Iterator[tuple[int, Row | str]]:
+) -> Iterator[Block | Line]:
     """Yield (line number, row), or (line number, reason) for a line that cannot be read.
 
-    Lines count from 1, the header of a CSV file included; in Parquet it is the row's number. Raises
-    `Invalid` when the file as a whole is wrong, `TooLarge` when it unpacks to over `max_bytes`, or
-    to over 100 times its size and 16 MiB.
+    Lines count from 1, the header of a CSV file included; in Parquet it is the row's number. Lines of a CSV
+    file that each are a row come as blocks. Raises `Invalid` when the file as a whole is wrong, `TooLarge`
+    when it unpacks to over `max_bytes`, or to over 100 times its size and 16 MiB.
     """
     if gzipped or format is Format.PARQUET:
         max_bytes = unpack_limit(path, max_bytes)
@@ -82,11 +104,11 @@ def read_rows(
             raise Invalid("Parquet is compressed inside. Send the file without gzip.")
         yield from read_parquet(path, columns.check, columns.wanted, max_line_bytes, max_bytes)
         return
-    lines = read_lines(path, gzipped, max_line_bytes, max_bytes)
-    yield from _read_csv(lines, columns) if format is Format.CSV else _read_jsonl(lines)
+    with Lines(path, gzipped, max_line_bytes, max_bytes) as lines:
+        yield from _read_csv(lines, columns) if format is Format.CSV else _read_jsonl(lines)
 
 
-def _read_jsonl(lines: Iterator[tuple[int, str | BadLine]]) -> Iterator[tuple[int, Row | str]]:
+def _read_jsonl(lines: Lines) -> Iterator[Line]:
     empty = True
     for number, line in lines:
         if isinstance(line, BadLine):
@@ -115,10 +137,9 @@ def _no_constant(name: str) -> Any:
 class _CsvLines:
     """The lines for the csv module, which may take several for one row; bad ones empty, set aside."""
 
-    def __init__(self, lines: Iterator[tuple[int, str | BadLine]]) -> None:
+    def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self._row_chars = 0
-        self.number = 0
         self.bad: list[BadLine] = []
 
     def __iter__(self) -> "_CsvLines":
@@ -127,7 +148,7 @@ class _CsvLines:
     def __next__(self) -> str:
         if self._row_chars > _MAX_ROW_CHARS:
             raise csv.Error("field limit of the row")
-        self.number, line = next(self._lines)
+        _, line = next(self._lines)
         if isinstance(line, BadLine):
             self.bad.append(line)
             self._row_chars += len(line.reason)
@@ -138,23 +159,24 @@ class _CsvLines:
     def begin_row(self) -> int:
         """Return the number of the next line."""
         self._row_chars = 0
-        return self.number + 1
+        return self._lines.number + 1
 
     def take_bad(self) -> Iterator[tuple[int, str]]:
         bad, self.bad = self.bad, []
         yield from ((line.number, line.reason) for line in bad)
 
 
-def _read_csv(
-    lines: Iterator[tuple[int, str | BadLine]], columns: Columns
-) -> Iterator[tuple[int, Row | str]]:
+def _read_csv(lines: Lines, columns: Columns) -> Iterator[Block | Line]:
     source = _CsvLines(lines)
     reader = csv.reader(source, strict=True)
     header = _csv_header(reader, source)
     columns.check(header)
-    wanted = set(columns.wanted(header))
+    names = {name: header.index(name) for name in columns.wanted(header)}
     while True:
         start = source.begin_row()
+        if block := lines.take(partial(_csv_fields, count=len(header))):
+            yield Block(start, names, block)
+            continue
         try:
             fields = next(reader)
         except StopIteration:
@@ -165,10 +187,19 @@ def _read_csv(
             continue
         yield from source.take_bad()
         if len(fields) == len(header):
-            yield start, {name: field for name, field in zip(header, fields, strict=True) if name in wanted}
+            yield start, {name: fields[place] for name, place in names.items()}
         elif fields:
             yield start, f"the line has {len(fields)} fields, the header has {len(header)}"
     yield from source.take_bad()
+
+
+def _csv_fields(lines: list[str], count: int) -> list[list[str]] | None:
+    """The fields of lines that each are a row by themselves; None if any is not, or has not so many."""
+    try:
+        rows = list(csv.reader(lines, strict=True))
+    except csv.Error:
+        return None
+    return rows if len(rows) == len(lines) and set(map(len, rows)) == {count} else None
 
 
 def _csv_header(reader: Iterator[list[str]], source: _CsvLines) -> list[str]:

@@ -32,6 +32,14 @@ if (redis.call('GET', KEYS[1]) or '') == ARGV[1] then
     redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 end
 """
+# One command for many users: two commands a user take ten times the CPU, all of it on the event loop.
+_FORGET = """
+for i = 1, #KEYS, 2 do
+    redis.call('INCR', KEYS[i])
+    redis.call('DEL', KEYS[i + 1])
+end
+return redis.call('PUBLISH', ARGV[1], ARGV[2])
+"""
 History = tuple[str, ...]
 Key = tuple[str, str]
 """A channel's id and a user's."""
@@ -117,13 +125,9 @@ class HistoryCache:
             return None
 
 
-async def _forget(client: redis.Redis, keys: Sequence[Key]) -> list[Any]:
-    async with client.pipeline(transaction=False) as commands:
-        for key in keys:
-            commands.incr(_version_key(key))
-            commands.delete(_key(key))
-        commands.publish(FORGET_HISTORIES, json.dumps(keys))
-        return await commands.execute()
+async def _forget(client: redis.Redis, keys: Sequence[Key]) -> object:
+    names = [name for key in keys for name in (_version_key(key), _key(key))]
+    return await client.eval(_FORGET, len(names), *names, FORGET_HISTORIES, json.dumps(keys))
 
 
 async def _exist(client: redis.Redis, keys: Sequence[Key]) -> list[Any]:

@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from app.core.clock import now
 from app.core.errors import ImportRejected, Invalid
 from app.core.ids import new_id
-from app.store.catalog import item_ids, upsert_items
+from app.store.catalog import ItemRow, item_ids, upsert_items
 from app.store.db import Database
 from app.store.events import append_interactions
-from app.store.formats import MAX_BYTES, Columns, Format, Row, read_rows
+from app.store.formats import MAX_BYTES, Block, Columns, Format, Line, read_blocks
 from app.store.image_imports import Archive, check_images, read_images
 from app.store.images import upsert_images
-from app.store.rows import BadRow, parse_interaction, parse_item
+from app.store.import_rows import Met, interactions, items
 from app.store.tables import Import
 
 MAX_LISTED = 1000  # bad lines listed; all are counted
@@ -109,8 +109,8 @@ class _File:
     def lines(self) -> str:
         return "members" if self.kind is Kind.IMAGES else "lines"
 
-    def rows(self) -> Iterator[tuple[int, Row | str]]:
-        return read_rows(
+    def parts(self) -> Iterator[Block | Line]:
+        return read_blocks(
             self.path,
             self.format,
             _COLUMNS[self.kind],
@@ -150,12 +150,15 @@ def run_import(
     # The file is read twice: looking for bad lines takes no write lock, so nobody waits for that.
     for line, reason in _checked(db, file):
         tally.count(line, reason)
-    with db.session() as s:
+
+    def write(s: Session) -> ImportReport:
         if not tally.error_count:
             _store(s, file, tally)
         if check is not None and (tally.inserted or (kind is Kind.IMAGES and tally.updated)):
             check(s)
-        report = _save_report(s, file, tally)
+        return _save_report(s, file, tally)
+
+    report = db.attempt(write)
     if tally.error_count:
         raise ImportRejected(
             f"{tally.error_count} of {tally.rows} {file.lines} are bad, so nothing was stored. "
@@ -175,10 +178,10 @@ def check_format(kind: Kind, format: Format) -> None:  # noqa: A002
         )
 
 
-def list_imports(s: Session, channel_id: str) -> Sequence[Import]:
-    """Return a channel's imports, newest first."""
+def list_imports(s: Session, channel_id: str, limit: int = 100) -> Sequence[Import]:
+    """Return a channel's newest imports, newest first."""
     query = select(Import).where(Import.channel_id == channel_id)
-    return s.scalars(query.order_by(Import.created_at.desc(), Import.id.desc())).all()
+    return s.scalars(query.order_by(Import.created_at.desc(), Import.id.desc()).limit(limit)).all()
 
 
 def _checked(db: Database, file: _File) -> Iterator[tuple[int, str | None]]:
@@ -186,42 +189,39 @@ def _checked(db: Database, file: _File) -> Iterator[tuple[int, str | None]]:
     if file.kind is Kind.IMAGES:
         yield from check_images(db, file.channel_id, file.archive())
         return
-    check = _item_check() if file.kind is Kind.ITEMS else _interaction_check(db, file.channel_id)
-    for line, row in file.rows():
-        try:
-            if isinstance(row, str):
-                raise BadRow(row)
-            check(line, row)
-        except BadRow as error:
-            yield line, str(error)
-        else:
-            yield line, None
+    if file.kind is Kind.ITEMS:
+        yield from _checked_items(items(file.parts()))
+        return
+    with db.read() as s:
+        known = item_ids(s, file.channel_id)
+    yield from _checked_interactions(interactions(file.parts()), known.__contains__)
 
 
-def _item_check() -> Callable[[int, Row], None]:
+def _checked_items(lines: Iterator[tuple[int, ItemRow | str]]) -> Iterator[tuple[int, str | None]]:
     seen: dict[str, tuple[int, int]] = {}
-
-    def check(line: int, row: Row) -> None:
-        item = parse_item(row)
+    for line, item in lines:
+        if isinstance(item, str):
+            yield line, item
+            continue
         # A hash instead of the text keeps the memory small whatever the texts' length.
         content = hash((item.text, repr(sorted(item.attributes.items()))))
         first, known = seen.setdefault(item.item_id, (line, content))
-        if known != content:
-            raise BadRow(f"item {item.item_id!r} is on line {first} already, with other content")
+        if known == content:
+            yield line, None
+        else:
+            yield line, f"item {item.item_id!r} is on line {first} already, with other content"
 
-    return check
 
-
-def _interaction_check(db: Database, channel_id: str) -> Callable[[int, Row], None]:
-    with db.read() as s:
-        known = item_ids(s, channel_id)
-
-    def check(_line: int, row: Row) -> None:
-        item_id = parse_interaction(row).item_id
-        if item_id not in known:
-            raise BadRow(f"item {item_id!r} is not in the catalogue: upload it first")
-
-    return check
+def _checked_interactions(
+    lines: Iterator[tuple[int, Met | str]], is_known: Callable[[str], bool]
+) -> Iterator[tuple[int, str | None]]:
+    for line, met in lines:
+        if isinstance(met, str):
+            yield line, met
+        elif is_known(met[1]):
+            yield line, None
+        else:
+            yield line, f"item {met[1]!r} is not in the catalogue: upload it first"
 
 
 def _store(s: Session, file: _File, tally: _Tally) -> None:
@@ -233,10 +233,11 @@ def _stored(s: Session, file: _File) -> tuple[int, int]:
     """Write the file, piece by piece; returns how many rows were (inserted, updated)."""
     if file.kind is Kind.IMAGES:
         return upsert_images(s, file.channel_id, read_images(file.archive()))[:2]
-    rows = (row for _, row in file.rows() if isinstance(row, dict))
     if file.kind is Kind.ITEMS:
-        return upsert_items(s, file.channel_id, map(parse_item, rows))[:2]
-    return append_interactions(s, file.channel_id, map(parse_interaction, rows)), 0
+        rows = (item for _, item in items(file.parts()) if not isinstance(item, str))
+        return upsert_items(s, file.channel_id, rows)[:2]
+    met = (row for _, row in interactions(file.parts()) if not isinstance(row, str))
+    return append_interactions(s, file.channel_id, met), 0
 
 
 def _save_report(s: Session, file: _File, tally: _Tally) -> ImportReport:

@@ -15,8 +15,8 @@ MAX_TEXT_CHARS = 10_000
 MAX_ATTRIBUTES_CHARS = 100_000
 MAX_DEPTH = 32  # of lists and objects in the attributes; the JSON of answers has a limit too
 
-_MILLISECONDS_FROM = 100_000_000_000  # as seconds it would be the year 5138: so it is milliseconds
-_MAX_TIMESTAMP = 4_102_444_800_000  # 2100-01-01
+MILLISECONDS_FROM = 100_000_000_000  # as seconds it would be the year 5138: so it is milliseconds
+MAX_TIMESTAMP = 4_102_444_800_000  # 2100-01-01
 _MILLISECOND = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -55,7 +55,7 @@ def parse_timestamp(value: object) -> int:
     datetime. A time without a zone is UTC. It must lie from 1970 to 2100.
     """
     milliseconds = _milliseconds(_timestamp_text(value.strip()) if isinstance(value, str) else value)
-    if not 0 <= milliseconds < _MAX_TIMESTAMP:
+    if not 0 <= milliseconds < MAX_TIMESTAMP:
         raise BadRow("the timestamp is out of range: it must lie from 1970 to 2100")
     return milliseconds
 
@@ -78,7 +78,7 @@ def _number_to_milliseconds(value: int | float | Decimal) -> int:
     # A whole number is finite, and may be too big to be asked.
     if not isinstance(value, int) and not math.isfinite(value):
         raise BadRow("the timestamp is not a finite number")
-    in_seconds = -_MILLISECONDS_FROM <= value <= _MILLISECONDS_FROM
+    in_seconds = -MILLISECONDS_FROM <= value <= MILLISECONDS_FROM
     return round(value * 1000) if in_seconds else int(value)
 
 
@@ -139,13 +139,17 @@ def _attributes(values: dict[str, Any]) -> dict[str, Any]:
     if any(_is_deeper(value, MAX_DEPTH) for value in known.values()):
         raise BadRow(f"the attributes are nested deeper than {MAX_DEPTH} levels")
     try:
-        text = json.dumps(known, default=_plain, allow_nan=False)
+        text = _to_json(known)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadRow(f"the attributes cannot be stored as JSON: {error}"[:200]) from error
     if len(text) > MAX_ATTRIBUTES_CHARS:
         raise BadRow(f"the attributes are longer than {MAX_ATTRIBUTES_CHARS} characters of JSON")
-    if "\\u0000" in text:
+    if "\\u0000" in text.replace(
+        "\\\\", ""
+    ):  # the characters themselves are fine, behind an escaped backslash
         raise BadRow("the attributes hold a NUL character")
+    if all(type(value) is str for value in known.values()) and "\\ud" not in text:
+        return known  # nothing to make plain, and no half of a surrogate pair
     attributes: dict[str, Any] = json.loads(text)
     if not _is_utf8(json.dumps(attributes, ensure_ascii=False)):
         raise BadRow("the attributes hold half a surrogate pair")
@@ -170,3 +174,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return float(value)
     raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+_to_json = json.JSONEncoder(default=_plain, allow_nan=False).encode

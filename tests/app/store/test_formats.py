@@ -1,6 +1,7 @@
 """Rows out of files, good and bad."""
 
 import gzip
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.core.errors import Invalid, TooLarge
-from app.store.formats import Columns, Format, read_rows
+from app.store.formats import Block, Columns, Format, read_blocks
 
 COLUMNS = Columns(required=(("id",), ("text", "title")), extra=False)
 
@@ -18,6 +19,11 @@ COLUMNS = Columns(required=(("id",), ("text", "title")), extra=False)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "file"
+
+
+def read_rows(path: Path, kind: Format, columns: Columns, **options: Any) -> Iterator[Any]:
+    for part in read_blocks(path, kind, columns, **options):
+        yield from part.lines() if isinstance(part, Block) else [part]
 
 
 def rows(path: Path, kind: Format, content: bytes | None = None, **options: Any) -> list[Any]:
@@ -129,6 +135,31 @@ def test_gzip_bomb_of_short_lines(path: Path) -> None:
         rows(path, Format.JSONL, bomb, gzipped=True)
     with pytest.raises(TooLarge, match="unpacks to more than 1000 bytes"):
         rows(path, Format.JSONL, b"0" * 5000, max_line_bytes=10, max_bytes=1000)
+
+
+def test_blocks_come_again_after_lines_that_are_none(path: Path) -> None:
+    """A row of two lines, or an empty one, makes its own block slow and no other."""
+    some = [f"{n},{'a' * 50}" for n in range(20_000)]
+    some[100], some[10_000] = '100,"two\nlines"', ""
+    path.write_text("id,text\n" + "\n".join(some))
+    parts = list(read_blocks(path, Format.CSV, COLUMNS))
+    lines = [part for part in parts if not isinstance(part, Block)]
+    assert 4000 < len(lines) < 6000
+    assert isinstance(parts[-1], Block)
+    expected = [(n + 2 + (n > 100), {"id": f"{n}", "text": "a" * 50}) for n in range(20_000) if n != 10_000]
+    expected[100] = (102, {"id": "100", "text": "two\nlines"})
+    assert list(read_rows(path, Format.CSV, COLUMNS)) == expected
+
+
+def test_limits_are_the_same_in_blocks(path: Path) -> None:
+    """At the very byte, whether the last line has its end or not."""
+    text = b"id,text\n1,aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n2,b"
+    for content, total in ((text, 32 + 44 + 32), (text + b"\n", 32 + 44 + 32)):
+        assert len(rows(path, Format.CSV, content, max_bytes=total, max_line_bytes=44)) == 2
+        with pytest.raises(TooLarge, match="unpacks to more"):
+            rows(path, Format.CSV, content, max_bytes=total - 1)
+        found = rows(path, Format.CSV, content, max_line_bytes=43)
+        assert found == [(2, "the line is longer than 43 bytes"), (3, {"id": "2", "text": "b"})]
 
 
 def test_many_bad_csv_lines_are_given_one_by_one(path: Path) -> None:

@@ -1,12 +1,13 @@
 """Imports: whole or not at all, and idempotent."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from app.core.errors import ImportRejected, Invalid
 from app.store import catalog, events, imports
@@ -123,7 +124,7 @@ def test_wrong_file_leaves_no_trace(importer: Importer) -> None:
 
 def test_error_half_way_leaves_nothing(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second chunk fails after the first one was written."""
-    monkeypatch.setattr(catalog, "_CHUNK", 100)
+    monkeypatch.setattr(catalog, "_ROWS", 100)
     write, calls = catalog._write, []
 
     def failing(*arguments: Any) -> None:
@@ -140,6 +141,30 @@ def test_error_half_way_leaves_nothing(importer: Importer, monkeypatch: pytest.M
     assert len(calls) == 2
     monkeypatch.undo()
     assert counts(importer(Kind.ITEMS, content)) == (250, 250, 0, 0)
+
+
+def test_imports_at_once_in_opposite_orders(importer: Importer, tmp_path: Path) -> None:
+    """The one that comes later waits for the other's rows; in the files' own orders each would wait."""
+    importer(Kind.ITEMS, ITEMS)
+    rows = [f"u{number},a,{number}\n" for number in range(20_000)]
+    files = []
+    for name, ordered in (("up", rows), ("down", rows[::-1])):
+        files.append(tmp_path / name)
+        files[-1].write_text("user_id,item_id,timestamp\n" + "".join(ordered))
+
+    def run(path: Path) -> ImportReport:
+        one = Importer(importer.database, importer.channel, path)
+        return one.file(Kind.INTERACTIONS, Format.CSV)
+
+    for _ in range(2):
+        with ThreadPoolExecutor() as pool:
+            reports = list(pool.map(run, files))
+        assert sorted(counts(report) for report in reports) == [
+            (20_000, 0, 0, 20_000),
+            (20_000, 20_000, 0, 0),
+        ]
+        with importer.database.session() as s:
+            s.execute(delete(Interaction))
 
 
 def test_parquet_and_several_chunks(importer: Importer) -> None:

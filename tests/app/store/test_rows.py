@@ -83,6 +83,13 @@ def test_item() -> None:
     assert attributes == {"on": "2020-01-02", "d": 1.5}
 
 
+def test_what_looks_like_an_escape_is_text() -> None:
+    for text in ("\\u0000", "\\\\u0000", "C:\\ud800"):
+        assert parse_item({"item_id": "a", "text": "T", "x": text}).attributes == {"x": text}
+    with pytest.raises(BadRow, match="NUL"):
+        parse_item({"item_id": "a", "text": "T", "x": "\\\0"})
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
