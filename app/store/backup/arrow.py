@@ -37,7 +37,7 @@ def batch_of(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
 
 
 def rows_of_batch(table: Table, batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Rows, as the database takes them."""
+    """Rows, as the database takes them; raises `ValueError` for JSON that is none."""
     texts = _json_columns(table)
     return [
         {name: json.loads(value) if name in texts else value for name, value in row.items()}

@@ -1,7 +1,9 @@
 """Restoring a back-up: everything is checked first, then one transaction brings all of it or nothing."""
 
+import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -9,6 +11,7 @@ from zipfile import BadZipFile, ZipFile
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, Invalid
@@ -39,11 +42,20 @@ def restore(
         with ZipFile(path) as archive:
             manifest = Manifest.read(archive)
             manifest.check(archive)
-            with db.session() as s:
+            with db.session() as s, _fitting():
                 _Restore(s, archive, manifest, tenant, progress or (lambda *_: None)).run(replace)
-    except (BadZipFile, pa.ArrowInvalid, OSError) as error:
+    except (BadZipFile, pa.ArrowException, OSError) as error:
         raise damaged(str(error)[:100] or type(error).__name__) from error
     return manifest
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """The database is the last to check: what is missing, too long, there twice, or refers to nothing."""
+    try:
+        yield
+    except (IntegrityError, DataError) as error:
+        raise damaged("its rows do not fit together") from error
 
 
 class _Restore:
@@ -101,23 +113,47 @@ class _Restore:
             parquet = pq.ParquetFile(file)
             if not parquet.schema_arrow.equals(arrow.schema_of(table)):
                 raise damaged(f"{table.name} has other columns")
+            if parquet.metadata.num_rows != self.manifest.tables[table.name].rows:
+                raise damaged(f"{table.name} has another number of rows")
             size = BLOBS if pa.large_binary() in parquet.schema_arrow.types else ROWS
             for batch in parquet.iter_batches(size):
-                yield arrow.rows_of_batch(table, batch)
+                yield self._decoded(table, batch)
+
+    @staticmethod
+    def _decoded(table: Table, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+        try:
+            return arrow.rows_of_batch(table, batch)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise damaged(f"{table.name} holds a value that is none") from error
 
     def _changed(self, table: Table, row: dict[str, Any]) -> dict[str, Any]:
         column = serial(table)
         if column is not None:
             del row[column.name]
         for name, referred in references(table).items():
-            row[name] = self.new_ids.get(referred, {}).get(row[name], row[name])
+            row[name] = self._referred(table, name, referred, row[name])
         if renamed(table):
-            fresh = new_id(row["id"].partition("_")[0])
-            self.new_ids.setdefault(table.name, {})[row["id"]] = fresh
-            row["id"] = fresh
-        if table is TENANTS and self.renamed:
+            row["id"] = self._renamed(table, row["id"])
+        if table is TENANTS and self.name is not None:
+            if row["name"] != self.manifest.tenant:
+                raise damaged("it holds another tenant")
             row["name"] = self.name
         return row
+
+    def _referred(self, table: Table, name: str, referred: str, old: str | None) -> str | None:
+        """The new id of a row. What a tenant's back-up refers to must be in it, else it is another tenant's;
+        and all of it must have the tenant: a key without one is the platform operator's.
+        """
+        new = self.new_ids.get(referred, {}).get(old or "")
+        if new is None and self.manifest.tenant is not None and (old is not None or name == "tenant_id"):
+            raise damaged(f"{table.name} refers to what is not in it")
+        return new or old
+
+    def _renamed(self, table: Table, old: str | None) -> str:
+        if old is None or not re.match("[a-z]+_", old):  # ids are names of folders, too
+            raise damaged(f"{table.name} has an id that is none")
+        fresh = self.new_ids.setdefault(table.name, {})[old] = new_id(old.partition("_")[0])
+        return fresh
 
     def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
         if not rows:

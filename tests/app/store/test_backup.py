@@ -1,5 +1,7 @@
 """Back-ups: all that a tenant has goes out and comes back, on either database and from one to the other."""
 
+import hashlib
+import io
 import json
 import signal
 import stat
@@ -9,8 +11,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Table, select
 
@@ -89,7 +93,9 @@ def test_every_table_is_decided(database: Database) -> None:
     for table in Base.metadata.sorted_tables:
         if table.info.get("backup", True):
             rows_of(table, "x")
-    assert {"workers", "duties"} == Base.metadata.tables.keys() - {table.name for table in tables()}
+    assert {"workers", "duties", "console_sessions"} == Base.metadata.tables.keys() - {
+        table.name for table in tables()
+    }
 
 
 @pytest.mark.parametrize("target", ["sqlite_url", "postgres_url"])
@@ -223,13 +229,13 @@ def test_one_snapshot_while_others_write(database: Database, tmp_path: Path) -> 
         writer.join()
 
 
-def broken(file: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+def broken(file: Path, change: Callable[[dict[str, bytes]], None], method: int = ZIP_STORED) -> Path:
     """A copy of a back-up whose members were changed."""
     with ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
     out = file.with_suffix(".broken")
-    with ZipFile(out, "w") as archive:
+    with ZipFile(out, "w", method) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return out
@@ -262,6 +268,112 @@ def test_damaged_files_change_nothing(
     with pytest.raises(Invalid, match=words):
         backup.restore(database, broken(tmp_path / "b", change), replace=True)
     assert content(database, TENANT) == before
+
+
+def _part(members: dict[str, bytes], name: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change a part, with a manifest that says so: as somebody would who means it."""
+    out = io.BytesIO()
+    pq.write_table(change(pq.read_table(io.BytesIO(members[f"{name}.parquet"]))), out)
+    members[f"{name}.parquet"] = data = out.getvalue()
+    tables_ = json.loads(members["manifest.json"])["tables"]
+    tables_[name] |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    _set_manifest(members, tables=tables_)
+
+
+def _filled(name: str, value: str | int | None) -> Callable[[pa.Table], pa.Table]:
+    return lambda t: t.set_column(
+        t.schema.get_field_index(name), name, pa.array([value] * len(t), t.schema.field(name).type)
+    )
+
+
+def _rows(members: dict[str, bytes], rows: object) -> None:
+    tables_ = json.loads(members["manifest.json"])["tables"]
+    tables_["items"]["rows"] = rows
+    _set_manifest(members, tables=tables_)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.update({"manifest.json": b"[" * 200_000}), "manifest.json is missing or wrong"),
+        (lambda m: _set_manifest(m, tenant=5), "manifest.json is missing or wrong"),
+        (lambda m: _set_manifest(m, tenant=0), "manifest.json is missing or wrong"),
+        (lambda m: _set_manifest(m, tenant="other"), "another tenant"),
+        (lambda m: _set_manifest(m, created_at=[]), "manifest.json is missing or wrong"),
+        (lambda m: _rows(m, "x"), "manifest.json is missing or wrong"),
+        (lambda m: _rows(m, 7), "another number of rows"),
+        (lambda m: _part(m, "items", _filled("attributes", "{nope")), "items holds a value that is none"),
+        (lambda m: _part(m, "items", _filled("text", None)), "do not fit together"),
+        (lambda m: _part(m, "items", _filled("item_id", "twice")), "do not fit together"),
+        (lambda m: _part(m, "items", _filled("channel_id", "nowhere")), "items refers to what is not in it"),
+        (lambda m: _part(m, "api_keys", _filled("tenant_id", None)), "api_keys refers to what is not in it"),
+        (lambda m: _part(m, "channels", _filled("id", "/etc/x_1")), "channels has an id that is none"),
+        (lambda m: _part(m, "channels", _filled("id", None)), "channels has an id that is none"),
+        (lambda m: _part(m, "channels", _filled("created_at", 2**63 - 1)), "channels holds a value that is"),
+    ],
+)
+def test_hostile_files_change_nothing(
+    database: Database, tmp_path: Path, change: Callable[[dict[str, bytes]], None], words: str
+) -> None:
+    fill(database)
+    before = content(database, TENANT)
+    backup.write(database, tmp_path / "b", TENANT)
+    with pytest.raises(Invalid, match=words):
+        backup.restore(database, broken(tmp_path / "b", change), replace=True)
+    assert content(database, TENANT) == before
+
+
+@pytest.mark.parametrize("table", ["channels", "items", "api_keys", "training_jobs"])
+def test_a_forged_file_reaches_no_other_tenant(database: Database, tmp_path: Path, table: str) -> None:
+    for name in (TENANT, "other"):
+        fill(database, name)
+    with database.read() as s:
+        victim = tenants.get_tenant(s, "other").id
+        ids = {"tenant_id": victim, "channel_id": channels.list_channels(s, victim)[0].id}
+    before = content(database, "other")
+    backup.write(database, tmp_path / "b", TENANT)
+    name = "tenant_id" if table in ("channels", "api_keys") else "channel_id"
+    forged = broken(tmp_path / "b", lambda m: _part(m, table, _filled(name, ids[name])))
+    with pytest.raises(Invalid, match=f"{table} refers to what is not in it"):
+        backup.restore(database, forged, replace=True)
+    assert content(database, "other") == before
+
+
+def test_numbers_that_no_column_holds(database: Database, tmp_path: Path) -> None:
+    if database.is_sqlite:
+        pytest.skip("SQLite's integers have 64 bits in every column")
+    fill(database)
+    before = content(database, TENANT)
+    backup.write(database, tmp_path / "b", TENANT)
+    forged = broken(tmp_path / "b", lambda m: _part(m, "adapters", _filled("version", 2**40)))
+    with pytest.raises(Invalid, match="do not fit together"):
+        backup.restore(database, forged, replace=True)
+    assert content(database, TENANT) == before
+
+
+def test_an_encrypted_zip_is_none(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    backup.write(database, tmp_path / "b", TENANT)
+    data = (tmp_path / "b").read_bytes()
+    first, *entries = data.split(b"PK\1\2")  # the zip's own list of its members: flags are its third number
+    (tmp_path / "b").write_bytes(b"PK\1\2".join([first, *(e[:4] + b"\1\0" + e[6:] for e in entries)]))
+    with pytest.raises(Invalid, match=r"manifest\.json is missing or wrong"):
+        backup.restore(database, tmp_path / "b", replace=True)
+
+
+def test_a_zip_bomb_is_not_unpacked(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    backup.write(database, tmp_path / "b", TENANT)
+    size = 256 * 1024**2
+
+    def blow_up(members: dict[str, bytes]) -> None:
+        tables_ = json.loads(members["manifest.json"])["tables"]
+        tables_["items"]["bytes"] = size
+        _set_manifest(members, tables=tables_)
+        members["items.parquet"] = b"\0" * size
+
+    with pytest.raises(Invalid, match="parquet is missing or has another size"):
+        backup.restore(database, broken(tmp_path / "b", blow_up, ZIP_DEFLATED), replace=True)
 
 
 def test_files_that_are_none(database: Database, tmp_path: Path) -> None:
