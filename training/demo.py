@@ -67,7 +67,10 @@ def run(port: int, home: Path, seconds: int, leave: bool) -> None:
         show_isolation(url, keys)
         with Api(url, keys[MAIN]) as reader:
             tell(api, reader, seconds)
-        console.print(f"\nOpen [bold]{url}/docs[/] - key of tenant '{MAIN}': {keys[MAIN]}")
+        console.print(
+            f"\nOpen [bold]{url}/admin[/], the console, and sign in with the operator's key: {operator}"
+        )
+        console.print(f"The API is described at [bold]{url}/docs[/]; a key to read '{MAIN}': {keys[MAIN]}")
         if not leave:
             console.print("The service stays up; Ctrl-C ends it.")
             wait_for_interrupt()
@@ -237,7 +240,7 @@ def train(api: Api, seconds: int) -> Any:
 
 def describe(progress: dict[str, Any]) -> str:
     """One line of a job's progress."""
-    if progress.get("phase") != "training" or "epoch" not in progress:
+    if progress.get("phase") not in ("warming up", "training") or "epoch" not in progress:
         return str(progress.get("phase", "waiting for the worker"))
     curve = progress["curve"]
     hr10 = f", validation HR@10 {curve[-1]['hr10']:.4f}" if curve else ""

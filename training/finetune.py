@@ -1,6 +1,6 @@
 """Fine-tuning: a channel's corpus and the frozen backbone -> the channel's adapter, evaluated."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,16 +18,18 @@ from app.model.transrec import TransRec
 from training.baselines import baselines, evaluate_popularity
 from training.dataset import Corpus, Stage
 from training.evaluate import Evaluation, evaluate_model
-from training.fit import Checkpoints, FitConfig, FitState, OnStep, Run
+from training.fit import SEEDED, Checkpoints, FitConfig, FitState, OnStep, Run
 from training.towers import (
     ContentTower,
     LowerStates,
     PooledTower,
+    SideTower,
     Tower,
     UpperTower,
     can_cache,
     lower_states,
     pooled_states,
+    side_states,
 )
 
 # Learning rates of methods for which the common one does not do (docs/log.md).
@@ -58,6 +60,7 @@ class Subject:
     # What stays frozen is run once for all trainings on this subject; one cut at a time, for its size.
     _lower: dict[int, LowerStates] = field(default_factory=dict, repr=False, compare=False)
     _pooled: list[Tensor] = field(default_factory=list, repr=False, compare=False)
+    _side: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
     def lower(self, first: int, on_encode: Progress | None = None) -> LowerStates:
         """The backbone's hidden states below layer `first`."""
@@ -71,6 +74,12 @@ class Subject:
         if not self._pooled:
             self._pooled.append(pooled_states(self.backbone.model, self.inputs, on_encode))
         return self._pooled[0]
+
+    def side(self, on_encode: Progress | None = None) -> Tensor:
+        """(U, L + 1, D) the pooled states of the backbone's layers, for side networks."""
+        if not self._side:
+            self._side.append(side_states(self.backbone.model, self.inputs, on_encode))
+        return self._side[0]
 
     def encode(self, model: TransRec, on_encode: Progress | None = None) -> NDArray[np.float32]:
         """The catalogue's distinct contents (U, d) as `model` sees them."""
@@ -116,13 +125,14 @@ def finetune(
     `on_step`, and `on_encode` while a whole catalogue is encoded, are called often: what they raise ends it.
     """
     config = config.model_copy(update={"fit": _with_rate(config)})
-    torch.manual_seed(config.fit.seed)  # the adapter's first weights
-    model = attach(on.backbone.model, config.adapter)
+    with SEEDED:
+        torch.manual_seed(config.fit.seed)  # the adapter's first weights
+        model = attach(on.backbone.model, config.adapter)
     freeze_all_but(model, model.adapter)
     warm = None
     if checkpoints is None or checkpoints.load() is None:
         warm = _warm_up(on, model, config, on_step, on_encode)
-    tower = _tower(on, model, config.adapter, on_encode)
+    tower = tower_of(on, model, config.adapter, on_encode)
     run = Run(model, model.adapter, on.corpus, tower, config.fit, _rates(model, config.fit))
     if warm:
         run.state.best = warm.best  # what follows replaces the warm-up's weights only by doing better
@@ -131,8 +141,10 @@ def finetune(
     return Trained(extract(model), model, on.encode(model, on_encode), state)
 
 
-def _tower(on: Subject, model: TransRec, config: AdapterConfig, on_encode: Progress | None) -> Tower:
+def tower_of(on: Subject, model: TransRec, config: AdapterConfig, on_encode: Progress | None) -> Tower:
     """From content, or much cheaper from cached states of what stays frozen (bf16 where they are many)."""
+    if config.method == "side":
+        return SideTower(model, on.side(on_encode))
     if not _item_encoder_part(model):
         return PooledTower(model, on.pooled(on_encode))
     first = first_layer(on.backbone.model, config)
@@ -180,4 +192,5 @@ def _warm_up(
     pooled = pooled_states(model, on.inputs, on_encode) if model.prompt_tokens else on.pooled(on_encode)
     tower = PooledTower(model, pooled)
     fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
-    return Run(model, behind, on.corpus, tower, fit).fit(on_step)
+    told = on_step and (lambda step: on_step(replace(step, warming_up=True)))
+    return Run(model, behind, on.corpus, tower, fit).fit(told)

@@ -1,5 +1,6 @@
 """The training loop: one for adapters and for pretraining. What is trained is a dict of named tensors."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from training.dataset import Batch, Corpus, epoch_batches, steps_per_epoch
 from training.evaluate import choose_prior, evaluate_model
 from training.metrics import Metrics
 from training.towers import Tower
+
+SEEDED = threading.Lock()
+"""Held from where torch is seeded to where it has drawn: jobs that train side by side draw as each alone."""
 
 
 class FitConfig(BaseModel):
@@ -69,6 +73,9 @@ class StepReport:
     loss: float
     seconds: float
     curve: Sequence[dict[str, float]]
+    items_per_second: float  # distinct contents through the item encoder, forward and back
+    max_epochs: int
+    warming_up: bool = False
 
 
 class Checkpoints(Protocol):
@@ -82,6 +89,26 @@ class Checkpoints(Protocol):
 
 
 OnStep = Callable[[StepReport], None]
+
+
+class Pace:
+    """Contents encoded in steps, and the seconds that the steps took: validations do not count."""
+
+    def __init__(self) -> None:
+        self.items, self.seconds, self._begun = 0, 0.0, 0.0
+
+    def begin(self) -> None:
+        """A step begins."""
+        self._begun = time.monotonic()
+
+    def end(self) -> None:
+        """It has ended."""
+        self.seconds += time.monotonic() - self._begun
+
+    @property
+    def per_second(self) -> float:
+        """Contents a second; 0 before the first step."""
+        return self.items / self.seconds if self.seconds else 0.0
 
 
 class Run:
@@ -105,6 +132,7 @@ class Run:
             fused=True,
         )
         self.best = self._weights()
+        self._pace = Pace()
         self.log_q = config.log_q * _log_share(corpus).to(device_of(model))
 
     def fit(self, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None) -> FitState:
@@ -116,7 +144,7 @@ class Run:
             for number, batch in enumerate(self._batches()):
                 if number < self.state.step:
                     continue  # done before the interruption
-                self._step(batch, number)
+                self.step(batch, number)
                 self.state.seconds = time.monotonic() - started
                 if on_step:
                     on_step(self._report())
@@ -148,25 +176,30 @@ class Run:
     def _batches(self) -> Any:
         return epoch_batches(self.corpus, self.config.batch_users, self.config.seed, self.state.epoch)
 
-    def _step(self, batch: Batch, number: int) -> None:
-        # Dropout is seeded by position, so a resumed run draws what the interrupted one would have drawn.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.state.epoch * 10_007 + number)
+    def step(self, batch: Batch, number: int) -> None:
+        """Train on one batch, the epoch's `number`-th."""
         self.model.train()
         self.model.item_encoder.eval()  # no dropout below the DTL: frozen layers stay exact and cacheable
-        loss = self._loss(batch)
+        self._pace.begin()
+        with SEEDED:
+            # By position, so a resumed run draws what the interrupted one would have drawn.
+            torch.manual_seed(self.config.seed * 1_000_003 + self.state.epoch * 10_007 + number)
+            loss = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.state.step = number + 1
         self.state.losses.append(float(loss.detach()))
+        self._pace.end()
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
+        """The objective on one batch, with gradients."""
         device = device_of(self.model)
         rows, target, real = (torch.from_numpy(a).to(device) for a in (batch.rows, batch.target, batch.real))
         if self.config.objective != "in_batch":
             return self._bce_loss(batch, rows, target, real)
         contents, of_item = np.unique(self.corpus.contents.of_item[batch.items], return_inverse=True)
-        items = self.tower(contents)[torch.from_numpy(of_item).to(device)]  # (N, d)
+        items = self._encode(contents)[torch.from_numpy(of_item).to(device)]  # (N, d)
         states = self.model.users(items[rows], real)[real]  # (P, d)
         user = torch.arange(len(rows), device=device).unsqueeze(1).expand_as(real)[real]  # (P,)
         own = torch.zeros(len(rows), len(items), dtype=torch.bool, device=device)  # (B, N)
@@ -174,21 +207,25 @@ class Run:
         log_q = self.log_q[torch.from_numpy(batch.items).to(device)]
         return in_batch_softmax(states, items, target[real], log_q, own[user])
 
+    def _encode(self, contents: NDArray[np.int64]) -> Tensor:
+        self._pace.items += len(contents)
+        return self.tower(contents)
+
     def _bce_loss(self, batch: Batch, rows: Tensor, target: Tensor, real: Tensor) -> Tensor:
         """SASRec's loss at every real position; CPC's at the last one only, one target and one negative."""
-        negative = self._negatives(batch)
+        negative = self.negatives(batch)
         predicts = real.clone()
         if self.config.objective == "cpc":
             predicts[:, :-1] = False
         of_item = self.corpus.contents.of_item
         drawn = of_item[negative[predicts.cpu().numpy()]]  # (P,)
         contents, inverse = np.unique(np.concatenate([of_item[batch.items], drawn]), return_inverse=True)
-        vectors = self.tower(contents)[torch.from_numpy(inverse).to(rows.device)]
+        vectors = self._encode(contents)[torch.from_numpy(inverse).to(rows.device)]
         items, negatives = vectors[: len(batch.items)], vectors[len(batch.items) :]
         states = self.model.users(items[rows], real)[predicts]  # (P, d)
         return sasrec_bce(states, items[target[predicts]], negatives)
 
-    def _negatives(self, batch: Batch) -> NDArray[np.int64]:
+    def negatives(self, batch: Batch) -> NDArray[np.int64]:
         """(B, L) item rows drawn uniformly from what is not in the user's own sequence.
 
         With a pool each is still uniform over the catalogue, but a step encodes few distinct ones.
@@ -227,7 +264,8 @@ class Run:
     def _report(self) -> StepReport:
         s = self.state
         steps = steps_per_epoch(self.corpus, self.config.batch_users)
-        return StepReport(s.epoch, s.step, steps, s.losses[-1], s.seconds, s.curve)
+        pace, epochs = self._pace.per_second, self.config.max_epochs
+        return StepReport(s.epoch, s.step, steps, s.losses[-1], s.seconds, s.curve, pace, epochs)
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: p.detach().cpu().clone() for k, p in self.trainable.items()}

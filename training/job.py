@@ -1,6 +1,7 @@
 """One training job from its row to its end: data -> adapter -> evaluation -> gate -> publishing."""
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from app.core.errors import Invalid
 from app.model import adapters
 from app.model.backbone import Backbone, Backbones
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
+from app.model.device import peak_memory
 from app.model.methods import AdapterConfig
 from app.model.snapshot import content_digest, snapshot_to_bytes
 from app.model.transrec import TransRec
@@ -194,7 +196,19 @@ def _phase(lease: Lease, phase: str, **facts: Any) -> None:
 
 def _on_encode(lease: Lease, done: int, total: int) -> None:
     """Encoding a whole catalogue takes minutes: it shows, and it can be cancelled."""
-    lease.progress = {**lease.progress, "encoded": done, "to_encode": total}
+    before, at = lease.progress, time.time()
+    if done > before.get("encoded", done):
+        since, first = before["encoding_since"]
+    else:
+        since, first = at, done  # another pass
+    rate = (done - first) / (at - since) if at > since else None
+    lease.progress = {
+        **before,
+        "encoded": done,
+        "to_encode": total,
+        "encoding_since": (since, first),
+        "items_per_second": rate and round(rate, 1),
+    }
     lease.check()
 
 
@@ -202,15 +216,18 @@ def _on_step(lease: Lease, config: TrainingConfig, step: StepReport) -> None:
     """Progress a step: where the run stands, how long it may still take at most, the curve so far."""
     done = step.epoch * step.steps + step.step
     per_step = step.seconds / max(done, 1)
-    left = per_step * (config.fit.max_epochs * step.steps - done)
+    left = per_step * (step.max_epochs * step.steps - done)
     lease.progress = {
         **lease.progress,
+        "phase": "warming up" if step.warming_up else "training",
         "epoch": step.epoch + 1,
-        "max_epochs": config.fit.max_epochs,
+        "max_epochs": step.max_epochs,
         "step": step.step,
         "steps": step.steps,
         "loss": round(step.loss, 4),
         "seconds": round(step.seconds, 1),
+        "items_per_second": round(step.items_per_second, 1),
+        "peak_bytes": peak_memory(),
         "at_most_seconds_left": round(min(left, config.fit.max_seconds - step.seconds), 1),
         "curve": list(step.curve),
     }

@@ -12,12 +12,26 @@ from app.store.db import Database
 
 
 class Presence:
-    """`job_id` is what the worker works on, None while it waits."""
+    """What the worker works on, None while it waits; of several jobs it says the one that began first."""
 
     def __init__(self, db: Database, name: str, device: str) -> None:
         self.db, self.name, self.device = db, name, device
-        self.job_id: str | None = None
+        self._jobs: list[str] = []
         self._end = threading.Event()
+
+    @property
+    def job_id(self) -> str | None:
+        """The job that is said."""
+        return next(iter(self._jobs[:1]), None)
+
+    @contextmanager
+    def at_work(self, job_id: str) -> Iterator[None]:
+        """A job is worked on while the block runs."""
+        self._jobs.append(job_id)
+        try:
+            yield
+        finally:
+            self._jobs.remove(job_id)
 
     @contextmanager
     def shown(self) -> Iterator["Presence"]:

@@ -8,16 +8,19 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from app.model import side
 from app.model.adapters import part
 from app.model.device import autocast
 from app.model.encode import Progress, device_of, encode_items, tokens_per_batch
 from app.model.inputs import Inputs
-from app.model.transrec import TransRec
+from app.model.transrec import TextEncoder, TransRec
 
 CACHE_BYTES = 1024**3  # of cached hidden states in float32; above, they are kept in bf16
 MAX_CACHE_BYTES = 4 * 1024**3  # of cached hidden states; above, nothing is cached
+SIDE_ROWS = 4096  # of one pass of a side network over the catalogue
+NO_LAYERS = nn.ModuleList()
 
 
 class Tower(Protocol):
@@ -95,6 +98,47 @@ def pooled_states(model: TransRec, inputs: Inputs, progress: Progress | None = N
     def encode(rows: NDArray[np.int64]) -> Tensor:
         with autocast(device):
             return model.item_encoder(*inputs.batch(rows, device)).float()  # type: ignore[no-any-return]
+
+    return in_buckets(model, inputs, np.arange(len(inputs)), encode, progress)
+
+
+class SideTower:
+    """A side network over cached states of a frozen encoder; nothing of the encoder is in the step."""
+
+    def __init__(self, model: TransRec, states: Tensor) -> None:
+        self.model, self.states = model, states
+        self.side = side.network_of(part(model, "item"))
+
+    def __call__(self, rows: NDArray[np.int64]) -> Tensor:
+        """A gather, and a bottleneck a layer."""
+        states = self.states[torch.from_numpy(rows).to(self.states.device)].float()
+        with autocast(states.device):
+            hidden = states[:, -1] + self.side(states)
+            # What an encoder does behind its last layer: a ViT normalises.
+            mask = torch.ones(len(hidden), 1, dtype=torch.bool, device=hidden.device)
+            pooled = self.model.item_encoder.above(NO_LAYERS, hidden[:, None], mask)
+            return self.model.project(pooled).float()
+
+    @torch.inference_mode()
+    def catalogue(self) -> NDArray[np.float32]:
+        """All contents, a piece at a time."""
+        pieces = np.array_split(np.arange(len(self.states)), len(self.states) // SIDE_ROWS + 1)
+        return torch.cat([self(rows) for rows in pieces]).cpu().numpy()
+
+
+@torch.inference_mode()
+def side_states(model: TransRec, inputs: Inputs, progress: Progress | None = None) -> Tensor:
+    """(N, L + 1, D) what a side network reads of a backbone's layers; float32, bf16 past CACHE_BYTES."""
+    device, layers = device_of(model), part(model, "item").layers
+    numbers = len(inputs) * (len(layers) + 1) * model.width
+    dtype = torch.float32 if numbers * 4 <= CACHE_BYTES else torch.bfloat16
+
+    def encode(rows: NDArray[np.int64]) -> Tensor:
+        batch = inputs.batch(rows, device)
+        mask = batch[1][:, None, None, :] if isinstance(model.item_encoder, TextEncoder) else None
+        with autocast(device):
+            hidden = model.item_encoder.below(NO_LAYERS, *batch)
+            return side.run(layers, model.config.pooling, hidden, mask)[0].to(dtype)
 
     return in_buckets(model, inputs, np.arange(len(inputs)), encode, progress)
 

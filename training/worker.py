@@ -7,6 +7,8 @@ was killed, is found by its row as soon as its lease has run out, and goes on fr
 import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -74,11 +76,8 @@ def run_waiting() -> None:
         job = _claim()
         if job is None:
             return
-        presence().job_id = job.id
-        try:
+        with presence().at_work(job.id):
             _run(job)
-        finally:
-            presence().job_id = None
 
 
 def _claim() -> TrainingJob | None:
@@ -165,10 +164,31 @@ def drain_queue() -> None:
 def work_once() -> None:
     """One look at the queue and at the rows."""
     drain_queue()
+    _look()  # for what no message brought: Redis lost it, or its worker went silent
+
+
+def _look() -> None:
     try:
-        run_waiting()  # what no message brought: Redis lost it, or its worker went silent
+        run_waiting()
     except Unavailable as error:
         log.warning("the database is away: %s", error)
+
+
+@contextmanager
+def beside(more: int) -> Iterator[None]:
+    """While the block runs, so many threads take on jobs too; their models share one backbone's tensors."""
+
+    def work() -> None:
+        while not STOPPING.is_set():
+            _look()
+            STOPPING.wait(get_settings().poll_seconds)
+
+    threads = [threading.Thread(target=work, name=f"jobs {n}") for n in range(more)]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join()
 
 
 def main() -> None:
@@ -180,7 +200,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     database().migrate()
     log.info("worker %s waits for jobs", OWNER)
-    with presence().shown():
+    if settings.worker_jobs > 1:
+        backbones()  # once, before there are threads that would each load it
+    with presence().shown(), beside(settings.worker_jobs - 1):
         while not STOPPING.is_set():
             work_once()
             STOPPING.wait(settings.poll_seconds)

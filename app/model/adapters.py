@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from app.core.errors import Invalid
-from app.model import bottlenecks, k_adapter, lora, prompts
+from app.model import bottlenecks, k_adapter, lora, prompts, side
 from app.model.bottlenecks import Bottleneck, Compacter
 from app.model.families import USER, Part, PartName, Site, family_of
 from app.model.methods import METHODS, AdapterConfig
@@ -95,7 +95,7 @@ def _is_tuned(site: Site, config: AdapterConfig, first: int) -> bool:
         return config.method == "fta" or bool(config.tune_dtl)
     # What lies below the top layers stays frozen, so that its output can be cached.
     below = site.layer < first if site.layer is not None else bool(first) and "/emb/" in site.name
-    if (encoder == "item" and below) or not config.adapts(encoder):
+    if (encoder == "item" and (below or config.method == "side")) or not config.adapts(encoder):
         return False
     if config.method in ("fta", "ftn"):
         return config.method == "fta" or site.layer is not None
@@ -113,6 +113,9 @@ def _insert(mine: TransRec, config: AdapterConfig, first: int) -> dict[str, nn.P
     named = {} if rule is None else {RULE: rule}
     for name in PARTS:
         if config.adapts(name):
+            if config.method == "side" and name == "item":
+                named |= side.insert(part(mine, name), config.bottleneck or 0, mine.config.pooling)
+                continue
             named |= _insert_into(part(mine, name), config, first if name == "item" else 0, rule)
     return named
 

@@ -50,6 +50,8 @@ class SlotMaker:
         mine = {k: v.to(self._like) for k, v in adapter.weights.items() if k.startswith(of)}
         if config.method in ("fta", "ftn"):
             return Slot(whole=self._whole(mine), kind=adapter.key, nbytes=_bytes(*mine.values()))
+        if config.method == "side" and self.name == "item":
+            return Slot(whole=self._attached(config, mine), kind=adapter.key, nbytes=_bytes(*mine.values()))
         shelf, changes = self._changes(config, mine)
         norms = self._norms(mine) if any("/ln." in k for k in mine) else None
         dtl = self._dtl(mine) if f"{adapters.DTL}/weight" in mine else None
@@ -79,6 +81,13 @@ class SlotMaker:
                 own = nn.Parameter(weights[site.name], requires_grad=False)
                 setattr(site.module, site.attribute, own)
         return mine
+
+    def _attached(self, config: AdapterConfig, weights: Mapping[str, Tensor]) -> TransRec:
+        mine = adapters.attach(self.model, config).to(self._like.dtype)
+        with torch.no_grad():
+            for name, tensor in weights.items():
+                mine.adapter[name].copy_(tensor)
+        return mine.requires_grad_(False).eval()
 
     def _changes(
         self, config: AdapterConfig, weights: Mapping[str, Tensor]

@@ -1,6 +1,8 @@
 """Where and in which precision the model computes."""
 
 import ctypes
+import resource
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -16,6 +18,11 @@ def pick_device(name: DeviceName = "auto") -> torch.device:
     return torch.device(name)
 
 
+def device_name(device: torch.device) -> str:
+    """Return what people call it: `cpu`, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def gpu_memory(device: torch.device) -> dict[str, int]:
     """Bytes that this process has `allocated` and `reserved` on the GPU, and its `total`; empty on a CPU."""
     if device.type != "cuda":
@@ -25,6 +32,14 @@ def gpu_memory(device: torch.device) -> dict[str, int]:
         "reserved": torch.cuda.memory_reserved(device),
         "total": torch.cuda.get_device_properties(device).total_memory,
     }
+
+
+def peak_memory() -> int:
+    """Bytes that this process has had in use at most: on the GPU where it has used one, else resident."""
+    if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
+        return peak
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -14,7 +14,7 @@ from app.core.names import Modality
 
 Method = Literal[
     "houlsby", "pfeiffer", "ffn", "mha++", "ffn++", "compacter", "k_adapter",
-    "lora", "layer_norm", "prompt", "vpt", "fta", "ftn",
+    "lora", "layer_norm", "prompt", "vpt", "side", "fta", "ftn",
 ]  # fmt: skip
 Encoders = Literal["both", "item", "user"]
 Position = Literal["both", "mha", "ffn"]
@@ -86,6 +86,18 @@ METHODS: dict[str, MethodSpec] = {
     ),
     "vpt": MethodSpec(
         "learned tokens beside the patches", {"tokens": 10, "tune_dtl": True}, modality="image"
+    ),
+    "side": MethodSpec(
+        "a network beside the frozen item encoder, over its layers' pooled states; user encoder as houlsby",
+        {
+            "position": "both",
+            "placement": "serial",
+            "bottleneck": 64,
+            "user_bottleneck": 16,
+            "tune_layer_norm": True,
+            "tune_dtl": True,
+        },
+        fixed=frozenset({"position", "placement"}),
     ),
     "fta": MethodSpec("full fine-tuning: a copy of the whole model", {"top_layers": None}),
     "ftn": MethodSpec("the item encoder's top layers", {"top_layers": 1, "tune_dtl": True}),

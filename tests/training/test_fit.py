@@ -78,6 +78,11 @@ def test_patience_time_and_progress(on: Subject) -> None:
     assert len(trained.state.curve) < 50
     assert steps[0].steps == 4
     assert [s.step for s in steps[:4]] == [1, 2, 3, 4]
+    # The warm-up is a run of its own, with epochs of its own, and says so.
+    warm = [s for s in steps if s.warming_up]
+    assert steps[: len(warm)] == warm
+    assert {s.max_epochs for s in warm} == {10}
+    assert {s.max_epochs for s in steps[len(warm) :]} == {50}
     short = finetune(on, config(max_epochs=1000, patience=1000, max_seconds=0.5))
     assert short.state.seconds < 30
 

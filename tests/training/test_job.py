@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ from tests.training.conftest import chains
 from training import lease, worker
 from training.baselines import BASELINES
 from training.fit import FitState
-from training.job import read_corpus, work_on
+from training.job import _on_encode, read_corpus, work_on
 from training.lease import Lease
 
 FIT = {"learning_rate": 5e-3, "batch_users": 16, "max_epochs": 8, "patience": 8, "checkpoint_seconds": 0}
@@ -235,6 +236,36 @@ def test_cancel_ends_a_running_job(environment: Database, backbone: Backbone, tm
     assert row(db, channel_id, job_id).state == JobState.CANCELLED
     with db.read() as s:
         assert releases.champion(s, channel_id).version == 0
+
+
+def test_channels_that_train_side_by_side_train_as_each_alone(
+    environment: Database, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, channel_id = environment, fill(environment, backbone, tmp_path)
+    config = {"adapter": ADAPTER, "fit": FIT | {"max_epochs": 12, "patience": 12}, "promote": False}
+    alone = start(db, channel_id, config)
+    worker.run_waiting()
+    together = [start(db, channel_id, config) for _ in range(2)]
+    backbones, most = set(), 0
+
+    def seen(*args: Any) -> bool:
+        nonlocal most
+        backbones.add(id(args[1]))
+        most = max(most, sum(row(db, channel_id, job).state == JobState.RUNNING for job in together))
+        return work_on(*args)
+
+    monkeypatch.setattr(worker, "work_on", seen)
+    monkeypatch.setattr(worker, "STOPPING", threading.Event())
+    ended = lambda: all(row(db, channel_id, job).finished_at for job in together)  # noqa: E731
+    with worker.beside(2):
+        wait(ended)
+        worker.STOPPING.set()
+    assert most == 2
+    assert len(backbones) == 1
+    curves = [row(db, channel_id, job).result["curve"] for job in (alone, *together)]
+    for curve in curves[1:]:
+        for expected, found in zip(curves[0], curve, strict=True):
+            assert {**found, "seconds": 0} == {**expected, "seconds": 0}
 
 
 def test_kill_9_is_taken_over_and_resumed(environment: Database, backbone: Backbone, tmp_path: Path) -> None:
@@ -447,3 +478,15 @@ def test_a_worker_says_that_it_lives(environment: Database, backbone: Backbone, 
 def _workers(db: Database) -> list[workers.WorkerState]:
     with db.read() as s:
         return list(workers.list_workers(s))
+
+
+def test_how_fast_items_are_encoded(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease(Database(sqlite_url), "job_1", 30, threading.Event())
+    clock = iter([100.0, 102.0, 104.0, 200.0, 201.0])
+    monkeypatch.setattr("training.job.time", SimpleNamespace(time=lambda: next(clock)))
+    rates = []
+    for done in (10, 30, 60, 8, 16):  # the last two are another pass
+        _on_encode(lease, done, 60)
+        rates.append(lease.progress["items_per_second"])
+    assert rates == [None, 10.0, 12.5, None, 8.0]
+    assert (lease.progress["encoded"], lease.progress["to_encode"]) == (16, 60)

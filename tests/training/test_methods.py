@@ -78,7 +78,7 @@ def test_the_loss_of_a_batch_is_the_formulas(
     run = Run(model, dict(model.dtl.named_parameters()), on.corpus, ContentTower(model, on.inputs), fit)
     users = np.arange(8)
     batch = make_batch(on.corpus, users)
-    negatives = run._negatives(batch)  # the run draws the same ones again
+    negatives = run.negatives(batch)  # the run draws the same ones again
     vectors = torch.from_numpy(on.encode(model))[torch.from_numpy(on.corpus.contents.of_item)]
     terms: list[torch.Tensor] = []
     for user, drawn in zip(users, negatives, strict=True):
@@ -91,7 +91,7 @@ def test_the_loss_of_a_batch_is_the_formulas(
         loss = -F.logsigmoid((states * vectors[window[1:]]).sum(1))
         loss -= F.logsigmoid(-(states * vectors[drawn]).sum(1))
         terms += [loss if objective == "sasrec" else loss[-1:]]
-    assert float(run._loss(batch)) == pytest.approx(float(torch.cat(terms).mean()), rel=1e-4)
+    assert float(run.loss(batch)) == pytest.approx(float(torch.cat(terms).mean()), rel=1e-4)
 
 
 def test_a_pool_of_negatives_holds_nothing_of_the_user(on: Subject) -> None:
@@ -100,7 +100,7 @@ def test_a_pool_of_negatives_holds_nothing_of_the_user(on: Subject) -> None:
     run = Run(model, dict(model.dtl.named_parameters()), on.corpus, ContentTower(model, on.inputs), fit)
     users = np.arange(16)
     batch = make_batch(on.corpus, users)
-    drawn = run._negatives(batch)
+    drawn = run.negatives(batch)
     for user, negatives, real in zip(users, drawn, batch.real, strict=True):
         assert not np.isin(negatives[real], on.corpus.train(int(user))).any()
     assert len(np.unique(drawn[batch.real])) < on.corpus.n_items

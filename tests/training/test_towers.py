@@ -11,7 +11,16 @@ from app.model.encode import encode_items
 from app.model.methods import AdapterConfig
 from tests.fakes import adapter_weights, build_backbone, picture
 from training.finetune import Subject, TrainingConfig, finetune
-from training.towers import ContentTower, PooledTower, Tower, UpperTower, lower_states, pooled_states
+from training.towers import (
+    ContentTower,
+    PooledTower,
+    SideTower,
+    Tower,
+    UpperTower,
+    lower_states,
+    pooled_states,
+    side_states,
+)
 
 TOP = [{"method": "houlsby"}, {"method": "k_adapter", "bottleneck": 8}, {"method": "lora"}, {"method": "fta"}]
 COUNTED: list[dict[str, object]] = [
@@ -20,6 +29,7 @@ COUNTED: list[dict[str, object]] = [
     {"method": "houlsby", "encoders": "user"},
     {"method": "compacter", "encoders": "user"},
     {"method": "houlsby", "bottleneck": 8},
+    {"method": "side", "bottleneck": 8},
 ]
 
 
@@ -65,6 +75,30 @@ def test_cached_lower_layers_change_neither_vectors_nor_gradients(
         vectors.pow(2).sum().backward()  # type: ignore[no-untyped-call]
         found.append([vectors, *(p.grad for k, p in model.adapter.items() if k.startswith("item/"))])
     assert len(found[0]) > 2
+    for whole, cached in zip(*found, strict=True):
+        torch.testing.assert_close(whole, cached, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "vit", "vit_mae", "dinov2"])
+def test_a_side_network_over_cached_states_is_what_serving_runs(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.model.device.has_fast_bf16", lambda _: False)
+    build_backbone(tmp_path, family)
+    backbone = load_backbone(str(tmp_path))
+    config = AdapterConfig(method="side", bottleneck=8)
+    model = adapters.load(backbone.model, config, adapter_weights(backbone, 1, config))
+    adapters.freeze_all_but(model, model.adapter)
+    contents = (
+        [picture(n) for n in range(6)] if backbone.modality == "image" else ["a b", "a", "long er text"]
+    )
+    inputs, rows = backbone.inputs(contents), np.array([2, 0])
+    found = []
+    for tower in (ContentTower(model, inputs), SideTower(model, side_states(backbone.model, inputs))):
+        model.zero_grad()
+        vectors = tower(rows)
+        vectors.pow(2).sum().backward()  # type: ignore[no-untyped-call]
+        found.append([vectors, *(p.grad for k, p in model.adapter.items() if k.startswith("item/"))])
     for whole, cached in zip(*found, strict=True):
         torch.testing.assert_close(whole, cached, rtol=1e-4, atol=1e-5)
 

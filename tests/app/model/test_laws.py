@@ -36,6 +36,7 @@ KNOBS: dict[str, list[dict[str, Any]]] = {
     "layer_norm": [{}, {"encoders": "item", "tune_dtl": False}],
     "prompt": [{"tokens": 3}],
     "vpt": [{"tokens": 3}],
+    "side": [{}, {"tune_layer_norm": False, "tune_dtl": False}],
     "ftn": [{}, {"top_layers": 2, "tune_dtl": False}],
 }
 # Prompts are read from the first step on: there is no way to add them and change nothing.

@@ -1,0 +1,1 @@
+"""How fast a channel's adapter is trained, beside a plain loop that does what the paper's code does."""
