@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 from app.core import request
 
-_SECRETS = re.compile(r"\btr_[A-Za-z0-9_-]{16,}|(?<=Bearer )[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_SECRETS = re.compile(r"\btrs?_[A-Za-z0-9_-]{16,}|(?<=Bearer )[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 # What every record has anyway; the rest came by `extra=` and is logged.
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
 def redact(text: str) -> str:
-    """Return `text` with every API key replaced by `[redacted]`."""
+    """Return `text` with every API key and session token replaced by `[redacted]`."""
     return _SECRETS.sub("[redacted]", text)
 
 

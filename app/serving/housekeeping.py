@@ -10,7 +10,7 @@ from app.core.clock import now
 from app.core.config import Settings
 from app.core.errors import OverQuota, Unavailable
 from app.core.ids import process_name
-from app.store import audit, duties, online, policies, retention, rules
+from app.store import audit, duties, online, policies, retention, rules, sessions
 from app.store.channels import channel_by_id
 from app.store.db import Database
 from app.store.quotas import TenantLimits
@@ -105,10 +105,11 @@ class Housekeeper:
             log.info("%d old versions were deleted", gone)
 
     def prune(self) -> None:
-        """Delete old counts, clicks, and entries of the audit."""
+        """Delete old counts, clicks, entries of the audit, and console sessions that have ended."""
         with self._db.session() as s:
             online.prune(s, now() - online.KEPT)
             audit.prune(s, self._settings.audit_days)
+            sessions.prune(s)
 
     def _has_duty(self) -> bool:
         with self._db.session() as s:

@@ -15,7 +15,7 @@ from app.store.db import Database
 from app.store.quotas import Limits, TenantLimits
 from app.store.scope import scope_for
 from app.store.tables import ApiKey, Channel
-from app.store.tenants import Principal, Role, authenticate
+from app.store.tenants import SESSION_PREFIX, Principal, Role, authenticate
 
 ENTRIES = 10_000
 KEPT_SECONDS = 24 * 3600.0  # long: answers go on while the database is away
@@ -87,7 +87,8 @@ class RememberedAccess:
         with self._db.read() as s:
             access = access_of(s, secret, tenant, channel, needs)
         with self._lock:
-            if epoch == self._epoch:  # else a key may have been revoked since it was read
+            # Not if a key may have been revoked since it was read; a console session can end at any time.
+            if epoch == self._epoch and not secret.startswith(SESSION_PREFIX):
                 self._found[hash_secret(secret), tenant, channel, needs] = access
         return access
 

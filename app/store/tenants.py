@@ -1,12 +1,12 @@
 """Tenants and API keys."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.core.clock import now
@@ -15,7 +15,10 @@ from app.core.ids import hash_secret, new_id, new_secret
 from app.core.names import NAME_PATTERN, is_name
 from app.core.request import note
 from app.store.db import insert_into
-from app.store.tables import ApiKey, Tenant
+from app.store.tables import ApiKey, Channel, ConsoleSession, Tenant
+
+SESSION_PREFIX = "trs_"
+"""What tells the token of a console session from a key."""
 
 
 class Role(StrEnum):
@@ -35,6 +38,14 @@ class Principal:
     tenant_id: str | None
     label: str
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a tenant has of what is quickly counted."""
+
+    channels: int
+    keys: int
 
 
 def create_tenant(s: Session, name: str) -> Tenant:
@@ -86,9 +97,34 @@ def delete_tenant(s: Session, name: str) -> None:
         raise no_tenant(name)
 
 
-def list_tenants(s: Session) -> Sequence[Tenant]:
-    """Return all tenants by name."""
-    return s.scalars(select(Tenant).order_by(Tenant.name)).all()
+def list_tenants(
+    s: Session, search: str | None = None, after: str | None = None, limit: int | None = None
+) -> Sequence[Tenant]:
+    """Return tenants by name: all, or those whose name has `search` in it and comes after `after`."""
+    query = select(Tenant).order_by(Tenant.name).limit(limit)
+    if search is not None:
+        query = query.where(Tenant.name.contains(search.lower(), autoescape=True))
+    if after is not None:
+        query = query.where(Tenant.name > after)
+    return s.scalars(query).all()
+
+
+def names_of(s: Session, tenant_ids: Collection[str]) -> dict[str, str]:
+    """Return the names of tenants by their ids, of those that are there."""
+    query = select(Tenant.id, Tenant.name).where(Tenant.id.in_(tenant_ids))
+    return {row.id: row.name for row in s.execute(query)}
+
+
+def counts(s: Session, tenant_ids: Sequence[str]) -> dict[str, Counts]:
+    """Return how many channels and valid keys each tenant has."""
+    channels = _per_tenant(s, Channel, Channel.tenant_id.in_(tenant_ids))
+    keys = _per_tenant(s, ApiKey, ApiKey.tenant_id.in_(tenant_ids) & is_valid(now()))
+    return {each: Counts(channels.get(each, 0), keys.get(each, 0)) for each in tenant_ids}
+
+
+def _per_tenant(s: Session, table: type[Channel | ApiKey], which: ColumnElement[bool]) -> dict[str, int]:
+    query = select(table.tenant_id, func.count()).where(which).group_by(table.tenant_id)
+    return {tenant_id: count for tenant_id, count in s.execute(query) if tenant_id is not None}
 
 
 def create_key(
@@ -155,11 +191,27 @@ def ensure_operator_key(s: Session, secret: str) -> None:
 
 def authenticate(s: Session, secret: str) -> Principal:
     """Return whose key it is; raises `Unauthorized` for a wrong, revoked or expired one."""
+    if secret.startswith(SESSION_PREFIX):
+        return _of_session(s, secret)
     key = s.scalar(select(ApiKey).where(ApiKey.hash == hash_secret(secret), is_valid(now())))
     if key is None:
         raise Unauthorized("The API key is wrong, revoked or expired. Ask your operator for a new one.")
+    return _principal(key, key.expires_at)
+
+
+def _of_session(s: Session, token: str) -> Principal:
+    query = select(ApiKey, ConsoleSession.expires_at).join(ConsoleSession, ConsoleSession.key_id == ApiKey.id)
+    mine = ConsoleSession.hash == hash_secret(token)
+    found = s.execute(query.where(mine, ConsoleSession.expires_at > now(), is_valid(now()))).one_or_none()
+    if found is None:
+        raise Unauthorized("The session has ended. Sign in again.")
+    key, ends = found
+    return _principal(key, ends if key.expires_at is None else min(ends, key.expires_at))
+
+
+def _principal(key: ApiKey, expires_at: datetime | None) -> Principal:
     note(key_id=key.id, tenant_id=key.tenant_id)
-    return Principal(key.id, Role(key.role), key.tenant_id, key.label, key.expires_at)
+    return Principal(key.id, Role(key.role), key.tenant_id, key.label, expires_at)
 
 
 def is_valid(at: datetime) -> ColumnElement[bool]:

@@ -15,6 +15,7 @@ from app.store.tables.releases import ItemVectors as ItemVectors
 from app.store.tables.releases import Release as Release
 from app.store.tables.tenants import ApiKey as ApiKey
 from app.store.tables.tenants import AuditEntry as AuditEntry
+from app.store.tables.tenants import ConsoleSession as ConsoleSession
 from app.store.tables.tenants import Tenant as Tenant
 from app.store.tables.traffic import Click as Click
 from app.store.tables.traffic import Duty as Duty

@@ -34,6 +34,19 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class ConsoleSession(Base):
+    """Somebody who signed in at the web console with a key: a short-lived stand-in for it, stored as a hash.
+
+    It ends with its key.
+    """
+
+    __tablename__ = "console_sessions"
+    __table_args__ = {"info": {"backup": False}}  # noqa: RUF012 - SQLAlchemy's own form
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime]
+
+
 class AuditEntry(Base):
     """An act of the control plane: written before it is done, with its outcome (an HTTP status) after.
 

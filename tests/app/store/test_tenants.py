@@ -1,8 +1,11 @@
 """Tenants and keys."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import select
 
+from app.core.clock import now
 from app.core.errors import Conflict, Invalid, NotFound, Unauthorized
 from app.core.images import ImageInfo
 from app.store import audit, jobs, tenants
@@ -23,6 +26,26 @@ def test_tenants(database: Database) -> None:
         assert [tenant.name for tenant in tenants.list_tenants(s)] == ["aaa", "acme"]
         with pytest.raises(NotFound, match="'nope'"):
             tenants.get_tenant(s, "nope")
+
+
+def test_tenants_by_page_and_what_they_have(database: Database) -> None:
+    with database.session() as s:
+        for name in ("acme", "ace", "a_b", "zoo"):
+            tenants.create_tenant(s, name)
+        acme, zoo = tenants.get_tenant(s, "acme").id, tenants.get_tenant(s, "zoo").id
+        create_channel(s, acme, "books", "", "print")
+        key, _ = tenants.create_key(s, acme, "reader", "")
+        tenants.create_key(s, acme, "reader", "", now() - timedelta(seconds=1))
+        tenants.create_key(s, None, "operator", "")
+        tenants.create_key(s, acme, "writer", "")
+        tenants.revoke_key(s, acme, key.id)
+    with database.read() as s:
+        assert [found.name for found in tenants.list_tenants(s, "ac", limit=1)] == ["ace"]
+        assert [found.name for found in tenants.list_tenants(s, "ac", after="ace")] == ["acme"]
+        assert [found.name for found in tenants.list_tenants(s, "_")] == ["a_b"]
+        assert tenants.counts(s, [acme, zoo]) == {acme: tenants.Counts(1, 1), zoo: tenants.Counts(0, 0)}
+        assert tenants.counts(s, []) == {}
+        assert tenants.names_of(s, {acme, "gone"}) == {acme: "acme"}
 
 
 @pytest.mark.parametrize("name", ["", "Acme", "-a", "a b", "a" * 64, "a\n", "ä"])
