@@ -24,14 +24,21 @@ from app.api import (
     items,
     jobs,
     keys,
+    maps,
+    me,
+    methods,
     metrics,
     openapi,
+    overview,
     policies,
+    previews,
     recommendations,
     releases,
     rollouts,
     serving,
+    statistics,
     tenants,
+    user_search,
     users,
 )
 from app.api.bounds import Bounds
@@ -40,6 +47,7 @@ from app.api.guesses import Guesses
 from app.api.observed import Observed
 from app.api.schemas.base import PROBLEMS
 from app.api.uploads import remove_left_over
+from app.console import app as console
 from app.core import log as logs
 from app.core.config import Settings, get_settings
 from app.core.drain import Drain
@@ -50,6 +58,7 @@ from app.model.device import pick_device
 from app.serving.engine import Engine
 from app.serving.events import real_time
 from app.serving.housekeeping import Housekeeper
+from app.serving.overview import Overview
 from app.serving.shadow import Shadow
 from app.serving.swap import Swapper
 from app.serving.traffic import Traffic
@@ -59,6 +68,7 @@ from app.store.histories import Histories
 from app.store.pages import Pages
 from app.store.quotas import Limits, TenantLimits
 from app.store.rates import Rates
+from app.store.statistics import Statistics
 from app.store.tenants import ensure_operator_key
 from app.store.traced import trace_statements
 from app.store.wake import Wake
@@ -70,21 +80,28 @@ ROUTERS = (
     health,
     recommendations,
     events,
+    previews,
     tenants,
     keys,
     channels,
+    overview,
+    statistics,
     imports,
     images,
     items,
     jobs,
+    methods,
     adapters,
     releases,
+    maps,
     rollouts,
     policies,
     serving,
     audit,
     metrics,
     users,
+    user_search,
+    me,
 )
 
 
@@ -115,6 +132,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
+    console.mount(app)
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     return app
 
@@ -166,8 +184,9 @@ def _start(app: FastAPI, settings: Settings) -> Swapper:
     app.state.settings, app.state.db, app.state.engine, app.state.wake = settings, db, engine, wake
     app.state.access, app.state.histories = access, Histories(db, redis_url(settings))
     app.state.limits, app.state.rates = limits, Rates(limits, redis_url(settings))
-    app.state.guesses = Guesses()
+    app.state.guesses, app.state.statistics = Guesses(), Statistics(db)
     app.state.pages = Pages(redis_url(settings), settings.paging_seconds)
+    app.state.overview = Overview(db, engine)
     app.state.traffic = Traffic(db)
     app.state.shadow = Shadow(engine, app.state.traffic)
     app.state.housekeeper = Housekeeper(db, wake, settings, limits)

@@ -1,5 +1,7 @@
 """Channels."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
@@ -10,6 +12,7 @@ from app.api.deps import (
     LimitsDep,
     Operator,
     OperatorScope,
+    OverviewDep,
     Reader,
     ReaderScope,
     RememberedDep,
@@ -20,9 +23,10 @@ from app.api.schemas.channels import ChallengerRef, ChannelDetail, ChannelOut, I
 from app.api.schemas.releases import ReleaseRef
 from app.serving.engine import Engine
 from app.serving.release import ZERO_SHOT
-from app.store import catalog, channels, events, images, registry, releases, rollouts
+from app.store import channels, registry, releases, rollouts
 from app.store.db import Database
 from app.store.tables import Channel
+from app.store.tallies import Tallies
 
 router = APIRouter(prefix="/v1", tags=["channels"], route_class=Audited)
 
@@ -67,19 +71,17 @@ def list_channels(db: DatabaseDep, scope: ReaderScope) -> list[Channel]:
 
 
 @router.get("/channels/{channel}")
-def get_channel(db: DatabaseDep, engine: EngineDep, access: Reader) -> ChannelDetail:
+def get_channel(db: DatabaseDep, engine: EngineDep, overview: OverviewDep, access: Reader) -> ChannelDetail:
     """Show a channel: its counts, its champion, and what this process answers with."""
-    return _detail(db, engine, access.channel)
+    return _detail(db, engine, overview.tallies, access.channel)
 
 
-def _detail(db: Database, engine: Engine, channel: Channel) -> ChannelDetail:
+def _detail(db: Database, engine: Engine, tallies: Tallies, channel: Channel) -> ChannelDetail:
     with db.read() as s:
         champion = _ref(s, channel.id, releases.champion(s, channel.id).version)
         return ChannelDetail(
             **ChannelOut.model_validate(channel).model_dump(),
-            items=catalog.count_items(s, channel.id),
-            images=images.count_images(s, channel.id),
-            interactions=events.count_interactions(s, channel.id),
+            **asdict(tallies.of(s, [channel.id])[channel.id]),
             champion=champion,
             challenger=_challenger(s, channel.id),
             serving=_serving(engine, channel.id),

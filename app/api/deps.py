@@ -11,12 +11,14 @@ from app.core.config import Settings
 from app.core.drain import Drain
 from app.serving.engine import Engine
 from app.serving.events import EventWriter
+from app.serving.overview import Overview
 from app.serving.shadow import Shadow
 from app.store.access import Access, RememberedAccess, access_for
 from app.store.db import Database
 from app.store.histories import Histories
 from app.store.quotas import TenantLimits
 from app.store.scope import Scope, require_platform, require_role, scope_for
+from app.store.statistics import Statistics
 from app.store.tenants import Principal, Role
 from app.store.wake import Wake
 
@@ -48,6 +50,8 @@ RememberedDep = Annotated[RememberedAccess, _state("access")]
 DrainDep = Annotated[Drain, _state("drain")]
 LimitsDep = Annotated[TenantLimits, _state("limits")]
 HistoriesDep = Annotated[Histories, _state("histories")]
+OverviewDep = Annotated[Overview, _state("overview")]
+StatisticsDep = Annotated[Statistics, _state("statistics")]
 EventsDep = Annotated[EventWriter, _state("events")]
 Secret = Annotated[str, Depends(_secret)]
 TenantQuery = Annotated[
@@ -78,6 +82,11 @@ async def _remembered_writer(request: Request, channel: str, tenant: TenantQuery
     return await remembered(request, tenant, channel, Role.WRITER)
 
 
+def _anybody(request: Request, db: DatabaseDep, secret: Secret) -> Principal:
+    with db.read() as s:
+        return authenticated(request, s, secret)
+
+
 def _platform(request: Request, db: DatabaseDep, secret: Secret) -> Principal:
     with db.read() as s:
         principal = authenticated(request, s, secret)
@@ -104,6 +113,8 @@ Writer = Annotated[Access, Depends(_access(Role.WRITER))]
 RememberedWriter = Annotated[Access, Depends(_remembered_writer)]
 """As `Writer`, without a look at the database for who was let in already."""
 Operator = Annotated[Access, Depends(_access(Role.OPERATOR))]
+Anybody = Annotated[Principal, Depends(_anybody)]
+"""Whoever has a key."""
 Platform = Annotated[Principal, Depends(_platform)]
 AnyOperator = Annotated[Principal, Depends(_any_operator)]
 TenantOperator = Annotated[Scope, Depends(_tenant_operator)]

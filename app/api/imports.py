@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -62,10 +63,12 @@ async def create_import(
 
 
 @router.get("", response_model=list[ImportOut])
-def get_imports(access: Reader, db: DatabaseDep) -> list[Import]:
+def get_imports(
+    access: Reader, db: DatabaseDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> list[Import]:
     """List the channel's imports, newest first."""
     with db.read() as s:
-        return list(list_imports(s, access.channel_id))
+        return list(list_imports(s, access.channel_id, limit))
 
 
 @router.get("/{import_id}", response_model=ImportOut)

@@ -7,22 +7,46 @@ from fastapi import APIRouter, Query, Response
 from app.api.audited import Audited
 from app.api.deps import DatabaseDep, EngineDep, LimitsDep, Reader, SettingsDep, WakeDep, Writer
 from app.api.limits import check_count
+from app.api.schemas.base import ItemId, Text
 from app.api.schemas.items import (
     ItemContent,
     ItemIds,
     ItemOut,
+    ItemPage,
     ItemPatch,
     ItemsDeleted,
+    ItemShown,
     ItemsStored,
     NewItems,
 )
 from app.api.schemas.recommendations import RecommendedOut, SimilarOut
 from app.api.schemas.releases import ReleaseRef
 from app.serving.recommend import similar
-from app.store import catalog, item_writes
+from app.store import browse, catalog, item_writes
 from app.store.catalog import ItemRow
 
 router = APIRouter(prefix="/v1/channels/{channel}/items", tags=["items"], route_class=Audited)
+
+
+@router.get("")
+def list_items(
+    access: Reader,
+    db: DatabaseDep,
+    search: Annotated[Text, Query(description="What an item's id or text holds, in any case.")] = "",
+    after: Annotated[Text, Query(description="The last id of the page before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    item_id: Annotated[list[ItemId], Query(max_length=500, description="Just these, in this order.")] = [],  # noqa: B006
+) -> ItemPage:
+    """List items by id, page by page: all, those that a search finds, or just some."""
+    with db.read() as s:
+        if item_id:
+            some = browse.some_items(s, access.channel_id, item_id)
+            return ItemPage(items=[ItemShown.model_validate(item) for item in some], next=None)
+        found = browse.find_items(s, access.channel_id, search, after, limit)
+    return ItemPage(
+        items=[ItemShown.model_validate(item) for item in found],
+        next=found[-1].item_id if len(found) == limit else None,
+    )
 
 
 # An id may hold a slash. So this route comes first, and an item whose id ends in "/similar" has no page;

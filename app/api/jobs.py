@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -45,10 +45,15 @@ def create_job(
 
 
 @router.get(JOBS, response_model=list[JobOut])
-def list_jobs(access: Operator, db: DatabaseDep) -> list[TrainingJob]:
+def list_jobs(
+    access: Operator,
+    db: DatabaseDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Annotated[str | None, Query(description="A job's id: only older ones, the next page.")] = None,
+) -> list[TrainingJob]:
     """List the channel's training jobs, newest first."""
     with db.read() as s:
-        return list(jobs.list_jobs(s, access.channel_id))
+        return list(jobs.list_jobs(s, access.channel_id, limit, before))
 
 
 def _job(db: Database, channel_id: str, job_id: str) -> TrainingJob:

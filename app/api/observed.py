@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 AccessLog = Literal["slow", "all", "off"]
 SLOW_SECONDS = 1.0
 UNMATCHED = "unmatched"
+INSIDE = "transrec.inside"
+"""In the scope of what a request asks in this process: it is part of that request, and not one of its own."""
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  # else a label could be anything
 _CLOSE = (b"connection", b"close")
 
@@ -27,7 +29,7 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or INSIDE in scope:
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500  # what raises is answered so, further out
@@ -52,13 +54,22 @@ class Observed:
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        route = getattr(scope.get("route"), "path", UNMATCHED)
+        route = _route(scope)
         metrics.answered(method, route, status, seconds)
         bad = status >= 500 or seconds > SLOW_SECONDS
         if self._off or not (bad or self._all):
             return
         extra = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
         log.log(logging.WARNING if bad else logging.INFO, "%s %s: %d", method, route, status, extra=extra)
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, with where its application is mounted: a label with few values, never a path."""
+    path = getattr(scope.get("route"), "path", None)
+    if path is None:
+        return UNMATCHED
+    root = scope.get("root_path", "")
+    return str(root.removeprefix(scope.get("app_root_path", root)) + path)
 
 
 def _begin(scope: Scope) -> str:

@@ -104,16 +104,16 @@ async def _recommend(
         bundle = await run_in_threadpool(engine.open, release)
     history: Sequence[str] | None = body.history
     if history is None:
-        history = await _stored_history(state.histories, engine, channel_id, body.user_id or "")
+        history = await stored_history(state.histories, engine, channel_id, body.user_id or "")
     # An item of the history that a page before has known may be gone by now.
-    query = _query(bundle, history, body, page, strict=body.user_id is None and page is None)
+    query = query_for(bundle, history, body, page, strict=body.user_id is None and page is None)
     if query.history:
         ranked, reason = await engine.batchers[release.modality].ask(channel_id, query), b"model"
         state.shadow.offer(
-            channel_id, variant, (bundle, ranked), lambda other: _query(other, history, body, page)
+            channel_id, variant, (bundle, ranked), lambda other: query_for(other, history, body, page)
         )
     else:
-        ranked, reason = await _popular(bundle, query), b"cold_start"
+        ranked, reason = await popular_for(bundle, query), b"cold_start"
     recommendation_id = new_recommendation_id(variant, release.version)
     paged = body.paged and await keep_page(
         state.pages,
@@ -127,21 +127,23 @@ async def _recommend(
     return _answer(recommendation_id, variant, release, bundle, ranked, reason, paged)
 
 
-async def _stored_history(
+async def stored_history(
     histories: Histories, engine: Engine, channel_id: str, user_id: str
 ) -> Sequence[str]:
+    """The user's newest items, oldest first: from memory, Redis or the database."""
     revision = engine.events_revision(channel_id)
     history = histories.cached(channel_id, revision, user_id)
     return await histories.get(channel_id, revision, user_id) if history is None else history
 
 
-def _query(
+def query_for(
     bundle: Bundle,
     history: Sequence[str],
     body: RecommendationRequest,
     page: Page | None,
     strict: bool = False,
 ) -> Query:
+    """What the model's process is asked; raises `Invalid` for an unknown attribute or, if `strict`, item."""
     excluded = body.exclude_item_ids if page is None else [*body.exclude_item_ids, *page.shown]
     query = query_of(bundle, history, body.count, excluded, body.exclude_seen, strict)
     if body.filter or body.at_most:
@@ -150,7 +152,8 @@ def _query(
     return query
 
 
-async def _popular(bundle: Bundle, query: Query) -> Ranked:
+async def popular_for(bundle: Bundle, query: Query) -> Ranked:
+    """The answer where there is no history."""
     if query.filter or query.at_most:  # looks at the whole catalogue
         return await run_in_threadpool(popular, bundle, query)
     return popular(bundle, query)

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     paging_seconds: int = Field(
         600, gt=0, description="Seconds for which a page of recommendations can be gone on from."
     )
+    worker_jobs: int = Field(
+        1, ge=1, le=64, description="Jobs that one worker trains at a time, on one copy of the backbone."
+    )
     lease_seconds: int = Field(60, gt=0, description="Seconds without a heartbeat until a job is taken over.")
     retry_seconds: float = Field(
         30.0,

@@ -2,6 +2,8 @@
 scrape instead (`app/api/gauges.py`). No label holds the name of a tenant or a user: each would be a series.
 """
 
+import math
+from dataclasses import dataclass
 from functools import cache
 
 from prometheus_client import (
@@ -64,3 +66,42 @@ def recommended(variant: str, reason: str) -> None:
 def events(outcome: str, count: int = 1) -> None:
     """Count events by what became of them, such as `stored`, `duplicate` or `refused`."""
     EVENTS.labels(outcome).inc(count)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long a route took since the process started: (upper bound in seconds, answers up to it), rising."""
+
+    buckets: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def count(self) -> int:
+        """All answers."""
+        return int(self.buckets[-1][1]) if self.buckets else 0
+
+    def ms(self, quantile: float) -> float | None:
+        """Milliseconds below which that share of the answers took, to a bucket and straight in between.
+
+        None without an answer; above the last bound it is that bound.
+        """
+        wanted, lower, before = quantile * self.count, 0.0, 0.0
+        for upper, upto in self.buckets:
+            if upto and upto >= wanted:
+                if math.isinf(upper):
+                    return 1000 * lower
+                return round(1000 * (lower + (upper - lower) * (wanted - before) / (upto - before)), 2)
+            lower, before = upper, upto
+        return None
+
+
+def latency(method: str, route: str) -> Latency:
+    """Return how long a route took in this process."""
+    mine = {"method": method, "route": route}
+    return Latency(
+        tuple(
+            (float(sample.labels["le"]), sample.value)
+            for family in HTTP_SECONDS.collect()
+            for sample in family.samples
+            if sample.name.endswith("_bucket") and mine.items() <= sample.labels.items()
+        )
+    )

@@ -22,6 +22,7 @@ from app.core import metrics
 from app.core.attribution import Variant
 from app.core.config import Settings
 from app.core.errors import Conflict, Invalid, NotFound, OutOfSpace, Unavailable
+from app.core.memory import resident_bytes
 from app.model.backbone import Backbones
 from app.serving.batcher import Batcher
 from app.serving.build import Builder
@@ -131,6 +132,15 @@ class Engine:
             "disk": {"releases": len(self.live) + len(self.challengers.live)},
             "queue": {m: {"waiting": b.waiting, **asdict(b.counters)} for m, b in self.batchers.items()},
         }
+
+    def memory(self) -> dict[str, int]:
+        """Resident bytes of this process (`server`) and of each modality's model, of those that can be read.
+
+        Pages that processes share, those of releases above all, count in each of them.
+        """
+        found = {"server": resident_bytes()}
+        found |= {modality: resident_bytes(r.pid) for modality, r in self.rankers.items() if r.pid}
+        return {name: size for name, size in found.items() if size is not None}
 
     def gpu(self) -> dict[str, int]:
         """Bytes that the models' processes have `allocated` and `reserved` on the GPU, and its `total`."""

@@ -80,6 +80,11 @@ class Ranker:
         """Whether the process is there."""
         return self._connection is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None while there is none."""
+        return self._process.pid if self._process and self.running else None
+
     def stop(self) -> None:
         """End the process."""
         with self._starting:

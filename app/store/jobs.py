@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
 from app.core.clock import now
@@ -66,9 +66,15 @@ def get_job(s: Session, channel_id: str, job_id: str) -> TrainingJob:
     return job
 
 
-def list_jobs(s: Session, channel_id: str) -> Sequence[TrainingJob]:
-    """Return a channel's jobs, newest first."""
-    query = select(TrainingJob).where(TrainingJob.channel_id == channel_id)
+def list_jobs(
+    s: Session, channel_id: str, limit: int | None = None, before: str | None = None
+) -> Sequence[TrainingJob]:
+    """Return a channel's jobs, newest first: those older than the job `before`; raises `NotFound`."""
+    query = select(TrainingJob).where(TrainingJob.channel_id == channel_id).limit(limit)
+    if before is not None:
+        last = get_job(s, channel_id, before)
+        place = tuple_(TrainingJob.created_at, TrainingJob.id)
+        query = query.where(place < (last.created_at, last.id))
     return s.scalars(query.order_by(TrainingJob.created_at.desc(), TrainingJob.id.desc())).all()
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from app.core.clock import now
@@ -82,6 +82,12 @@ def list_adapters(s: Session, channel_id: str) -> Sequence[Adapter]:
     return s.scalars(
         select(Adapter).where(Adapter.channel_id == channel_id).order_by(Adapter.version.desc())
     ).all()
+
+
+def sizes(s: Session, channel_id: str) -> dict[int, int]:
+    """Return the bytes of each version's weights, which are not read for it."""
+    query = select(Adapter.version, func.length(Adapter.weights)).where(Adapter.channel_id == channel_id)
+    return {row[0]: row[1] for row in s.execute(query)}
 
 
 def get_adapter(s: Session, channel_id: str, version: int, with_weights: bool = False) -> Adapter:

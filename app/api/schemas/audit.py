@@ -14,6 +14,7 @@ class AuditOut(Answer):
     id: int
     at: datetime
     tenant_id: str | None
+    tenant: str | None = Field(description="Its name; null where it is gone, or there is none.")
     channel: str | None
     action: str = Field(examples=["promote"])
     detail: dict[str, Any] = Field(description="`target`: ids in the path; `query`; a small JSON `body`.")

@@ -15,6 +15,19 @@ class ItemOut(Answer):
     attributes: dict[str, Any]
 
 
+class ItemShown(ItemOut):
+    """An item in a list."""
+
+    has_image: bool
+
+
+class ItemPage(Answer):
+    """Items by id; `next` is the `after` of the next page, null at the end."""
+
+    items: list[ItemShown]
+    next: str | None
+
+
 class ItemContent(Body):
     """What an item is made of; the rules are those of imports."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from app.api.schemas.base import Answer, Body
+from app.core.names import Modality
 from app.core.rollout import Plan
 from app.model.methods import AdapterConfig
 from app.store.jobs import Priority
@@ -84,6 +85,29 @@ class JobOut(Answer):
     started_at: datetime | None
     finished_at: datetime | None
     created_by: str
+
+
+class KnobOut(Answer):
+    """A knob of a method; its type and range are as in a JSON schema."""
+
+    name: str = Field(examples=["bottleneck"])
+    summary: str
+    type: Literal["integer", "boolean", "string"]
+    default: int | bool | str | None = Field(description="null: as many as there are.", examples=[64])
+    choices: list[str] | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+class MethodOut(Answer):
+    """A method of training. Without `trainable` parameters it does not fit this channel's backbone."""
+
+    name: str = Field(examples=["houlsby"])
+    summary: str
+    modality: Modality | None = Field(description="The only one it is for; null: any.")
+    trainable: int | None = Field(description="Parameters at the default knobs.", examples=[2426816])
+    share: float | None = Field(description="These by all of the backbone's.", examples=[0.022256])
+    knobs: list[KnobOut]
 
 
 class WorkerOut(Answer):

@@ -6,6 +6,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from app.api.schemas.base import Answer, Body, ItemId, Problem, UserId
 from app.api.schemas.releases import ReleaseRef
+from app.core.attribution import Variant
 from app.serving.filters import LONGEST, Filter
 
 MOST_REQUESTS = 100
@@ -33,6 +34,21 @@ class RecommendationRequest(Body):
     def _one_of_two(self) -> Self:
         if (self.user_id is None) == (self.history is None):
             raise ValueError("send exactly one of user_id and history")
+        return self
+
+
+class PreviewRequest(RecommendationRequest):
+    """A question to a release of one's choice; by default to the champion."""
+
+    variant: Variant | None = None
+    version: int | None = Field(None, ge=0, lt=2**31, description="A version in place of a variant.")
+
+    @model_validator(mode="after")
+    def _one_release(self) -> Self:
+        if self.variant is not None and self.version is not None:
+            raise ValueError("send at most one of variant and version")
+        if self.paged:
+            raise ValueError("a preview is not kept: for its next page, exclude what it has shown")
         return self
 
 
@@ -69,6 +85,18 @@ class RecommendationOut(Answer):
     release: ReleaseRef
     variant: str = "champion"
     paged: bool = Field(False, description="Whether `next` can go on from this answer.")
+    items: list[RecommendedOut]
+
+
+class PreviewOut(Answer):
+    """What a release would answer. It counts for no figure of the channel, and no event can refer to it."""
+
+    release: ReleaseRef
+    variant: Variant | None = Field(description="Null: it is neither champion nor challenger now.")
+    up_to_date: bool = Field(
+        description="Whether it knows the catalogue and the interactions that the champion knows."
+    )
+    milliseconds: float = Field(description="From the question to the answer, the wait for the model in it.")
     items: list[RecommendedOut]
 
 

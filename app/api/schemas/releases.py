@@ -39,9 +39,16 @@ class ReleaseOut(Answer):
     method: str
     champion: bool
     challenger: bool = False
+    previous: bool = Field(False, description="A rollback would return to it.")
+    fits: bool = Field(True, description="False: trained on another backbone, so it cannot be used.")
     source: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
+    trainable: int | None = Field(0, description="Parameters; null where that cannot be said.")
+    bytes: int = Field(0, description="Of its weights.")
+    job_id: str | None = None
     created_at: datetime | None = None
+    created_by: str | None = None
 
 
 class Promotion(Body):

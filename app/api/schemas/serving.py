@@ -1,5 +1,7 @@
 """The tiers and the queue of a server."""
 
+from datetime import datetime
+
 from pydantic import Field
 
 from app.api.schemas.base import Answer
@@ -22,6 +24,7 @@ class HostTier(Answer):
     bytes: int
     hits: int
     misses: int
+    evictions: int
     seconds: float = Field(description="Spent on opening.")
 
 
@@ -50,9 +53,25 @@ class ShadowState(Answer):
     failed: int
 
 
+class Budgets(Answer):
+    """Most bytes that a tier may hold in one process."""
+
+    device: int
+    host: int
+
+
 class ServingState(Answer):
     """The tiers and the queue of one server; device and queue by modality, host also of the `server`."""
 
+    version: str
+    started_at: datetime
+    database: str = Field(examples=["postgresql"])
+    device_name: str = Field(examples=["cpu"])
+    memory: dict[str, int] = Field(
+        description="Resident bytes of the `server` and of each modality's model; shared pages count in each."
+    )
+    gpu: dict[str, int] = Field(description="Bytes `allocated`, `reserved` and in `total`; empty: no GPU.")
+    budgets: Budgets
     device: dict[str, DeviceTier]
     host: dict[str, HostTier]
     disk: DiskTier

@@ -29,6 +29,16 @@ class TenantOut(Answer):
 Limit = Field(None, ge=0, le=MAX_LIMIT, description="0: any number; null: back to the default.")
 
 
+class MeOut(Answer):
+    """Whose key came with the request; `tenant` is null for the platform's operator."""
+
+    key_id: str
+    role: str
+    label: str
+    tenant: str | None
+    expires_at: datetime | None
+
+
 class NewLimits(Body):
     """Limits to change; those that are left out stay."""
 
@@ -62,6 +72,14 @@ class LimitsOut(Usage):
     """Most that a tenant may have; 0: any number."""
 
     requests_per_second: int
+
+
+class TenantRow(TenantOut):
+    """A tenant in a list: its `channels`, its valid `keys`, its limits."""
+
+    channels: int
+    keys: int
+    limits: LimitsOut
 
 
 class TenantDetail(TenantOut):

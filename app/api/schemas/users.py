@@ -1,5 +1,7 @@
 """What is held of a user."""
 
+from typing import Any
+
 from pydantic import Field
 
 from app.api.schemas.base import Answer
@@ -45,3 +47,26 @@ class UserDeleted(Answer):
 
     user_id: str
     channels: list[HeldOut]
+
+
+class UsersOut(Answer):
+    """Ids of users; `next` is the `after` of the next page, null at the end."""
+
+    users: list[str]
+    next: str | None
+
+
+class MetItemOut(Answer):
+    """An item that the user met; without a text where the catalogue lacks it by now."""
+
+    item_id: str
+    timestamp: int = Field(description="Milliseconds since 1970, UTC.")
+    text: str | None
+    attributes: dict[str, Any] | None
+
+
+class UserHistoryOut(Answer):
+    """What a user met in a channel, the newest first."""
+
+    user_id: str
+    items: list[MetItemOut]

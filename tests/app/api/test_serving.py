@@ -5,10 +5,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from importlib import metadata
 
 import httpx
 import pytest
 
+from app.core.clock import now
 from app.core.errors import Unavailable
 from app.serving.engine import Engine
 from app.store.db import Database
@@ -33,6 +36,12 @@ def test_the_tiers_are_shown_to_the_platform(server: Server, platform: httpx.Cli
     assert state["host"]["text"]["releases"] >= 1
     assert state["disk"]["releases"] >= 1
     assert state["device"]["text"]["resident_bytes"] >= 0
+    assert state["version"] == metadata.version("transrec-serve")
+    assert (state["database"], state["device_name"], state["gpu"]) == ("sqlite", "cpu", {})
+    assert state["memory"].keys() == {"server", "text", "image"}
+    assert min(state["memory"].values()) > 10_000_000
+    assert state["budgets"]["device"] == server.settings.device_adapter_bytes
+    assert datetime.fromisoformat(state["started_at"]) < now()
     assert is_problem(shop.operator.get("/v1/admin/serving"), 403)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -46,6 +47,25 @@ def test_limits_are_shown_with_what_there_is(shop: Shop, platform: httpx.Client)
         assert is_problem(platform.patch(path, json={"limits": bad}), 422)
     assert is_problem(platform.patch("/v1/admin/tenants/nowhere", json={"limits": {}}), 404)
     assert is_problem(platform.get("/v1/admin/tenants/nowhere"), 404)
+
+
+def test_tenants_are_listed_by_page_with_what_is_quickly_counted(shop: Shop, platform: httpx.Client) -> None:
+    path, some = "/v1/admin/tenants", uuid4().hex[:8]
+    names = [f"{some}-{n}" for n in range(3)]
+    for name in names:
+        assert platform.post(path, json={"name": name}).status_code == 201
+    first = platform.get(path, params={"search": some.upper(), "limit": 2}).json()
+    assert [tenant["name"] for tenant in first] == names[:2]
+    rest = platform.get(path, params={"search": some, "limit": 2, "after": names[1]}).json()
+    assert [tenant["name"] for tenant in rest] == names[2:]
+    limit(platform, shop, items=5)
+    (mine,) = platform.get(path, params={"search": shop.tenant}).json()
+    assert (mine["channels"], mine["keys"]) == (1, 3)
+    assert mine["limits"] == NO_LIMITS | {"items": 5}
+    assert platform.get(path, params={"search": "%"}).json() == []
+    assert {shop.tenant, *names} <= {tenant["name"] for tenant in platform.get(path).json()}
+    assert is_problem(platform.get(path, params={"limit": 0}), 422)
+    assert is_problem(shop.operator.get(path), 403)
 
 
 def test_every_quota_is_kept(shop: Shop, platform: httpx.Client, backbone: tuple[str, object]) -> None:

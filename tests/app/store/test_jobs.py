@@ -98,6 +98,8 @@ def test_jobs_of_another_channel_are_not_there(database: Database, channel: Chan
     with database.session() as s:
         newer = jobs.create_job(s, channel.id, {}, "me").id
         assert [job.id for job in jobs.list_jobs(s, channel.id)] == [newer, job_id]
+        assert [job.id for job in jobs.list_jobs(s, channel.id, 1)] == [newer]
+        assert [job.id for job in jobs.list_jobs(s, channel.id, 1, before=newer)] == [job_id]
         for call in (jobs.get_job, jobs.request_cancel):
             with pytest.raises(NotFound):
                 call(s, "another", job_id)

@@ -42,6 +42,8 @@ def test_register(database: Database, channel: Channel) -> None:
         assert "weights" in inspect(newest).unloaded
         adapter = registry.get_adapter(s, channel.id, 1, with_weights=True)
         assert adapter.weights == b"one"
+        assert registry.sizes(s, channel.id) == {1: 3, 2: 3}
+        assert registry.sizes(s, "another") == {}
         assert adapter.sha256 == hashlib.sha256(b"one").hexdigest()
         with pytest.raises(NotFound, match="version 3"):
             registry.get_adapter(s, channel.id, 3)
