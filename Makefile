@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 WITH_DOTS = dots() { while sleep 2; do printf .; done; }; dots & pid=$$!; trap 'kill $$pid 2>/dev/null; echo' EXIT;
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-image bench bench-imports bench-events bench-soak bench-serve quality serve clean
+.PHONY: help install demo test check check-image bench bench-imports bench-events bench-soak bench-serve bench-pages bench-train quality docs serve browser screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -35,8 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 2 minutes; ARGS=--help)
 	@$(BIN)/transrec demo $(ARGS)
 
-test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 20 minutes on 2 cores; ARGS="-k name")
-	@echo "Running all tests; about 20 minutes on two cores; the dots are progress."
+test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 25 minutes on 2 cores; ARGS="-k name")
+	@echo "Running all tests; about 25 minutes on two cores; the dots are progress."
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: install ## Lint, format, types, import order (about a minute)
@@ -66,8 +66,24 @@ bench-soak: install ## Mixed load, and what memory does (15 minutes; ARGS="--min
 bench-serve: install ## Drive the real service with load (4 minutes; keep the machine idle; ARGS=--help)
 	@$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
+bench-pages: install ## Every page of the console with 500 channels and a big one (3 minutes; ARGS="--no-browser")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.pages $(ARGS)
+
+bench-train: install ## Training beside the paper's plain loop (9 minutes; keep the machine idle; ARGS="pastry --accuracy")
+	@$(BIN)/python -m tests.benchmarks.train $(or $(ARGS),pastry deli)
+
 quality: install ## Print HR@10 and NDCG@10 by method (minutes a channel; ARGS="pastry deli")
 	@$(BIN)/python -m tests.benchmarks.quality $(or $(ARGS),pastry deli)
+
+screenshots: install ## Make the pictures in docs/screenshots (about 3 minutes; needs Chromium: make browser)
+	@$(BIN)/python -m tests.browser.screenshots
+
+browser: ## Install Chromium, which the tests of the web console drive, by the system's package manager (root)
+	@deploy/install_browser.sh
+
+docs: install ## Build the documentation into build/site (ARGS=serve: show it, and follow changes)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build --strict --quiet)
+	@$(if $(ARGS),,echo "Open build/site/index.html; it needs no server.")
 
 serve: install ## Run the service at http://127.0.0.1:8000 with its worker (ARGS="--port 0")
 	@$(BIN)/transrec serve $(ARGS)

@@ -178,11 +178,12 @@ class Child:
 
 
 class Service(Child):
-    """`transrec serve` without a worker; its port is the same at every start."""
+    """`transrec serve`, by default without a worker; its port is the same at every start."""
 
-    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str], worker: bool = False) -> None:
         home.mkdir(exist_ok=True)
-        serve = [sys.executable, "-m", "app.cli", "serve", "--no-worker", "--port"]
+        option = "--worker" if worker else "--no-worker"
+        serve = [sys.executable, "-m", "app.cli", "serve", option, "--port"]
         super().__init__(
             [*serve, "0"], {**settings, "TRANSREC_HOME": str(home)}, home.parent / f"{home.name}.log"
         )

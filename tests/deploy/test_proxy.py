@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from tests.app.api.conftest import is_problem, wait_for
-from tests.deploy.conftest import Site, answers, client, recommend
+from tests.deploy.conftest import OPERATOR, Site, answers, client, recommend
 
 
 @contextmanager
@@ -83,6 +83,17 @@ def test_what_it_hides_and_what_it_does_not_bound(site: Site) -> None:
     # Above the service's own bound it is the service that answers.
     rows = (f"k{n},{'thing ' * 10}\n".encode() for n in range(200_000))
     assert is_problem(site.platform.post(imports, content=body(rows)), 413)
+
+
+def test_what_a_client_says_of_tls_is_not_believed(site: Site) -> None:
+    door = str(site.platform.base_url)
+    said = {"X-Forwarded-Proto": "https"}
+    # The replicas trust the proxy: what it passes on, they believe.
+    direct = httpx.post(f"{site.replicas[0].url}/admin/sign-in", data={"key": OPERATOR}, headers=said)
+    assert "; secure" in direct.headers["set-cookie"].lower()
+    signed_in = httpx.post(f"{door}/admin/sign-in", data={"key": OPERATOR}, headers=said)
+    assert signed_in.status_code == 303
+    assert "secure" not in signed_in.headers["set-cookie"].lower()
 
 
 def test_when_none_is_ready_the_living_answer_and_when_none_lives_the_proxy_does(site: Site) -> None:

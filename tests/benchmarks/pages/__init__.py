@@ -1,0 +1,1 @@
+"""Times every page of the web console over a big, real service."""
