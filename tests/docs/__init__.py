@@ -1,0 +1,1 @@
+"""The documentation is true: its site builds, its commands run."""
