@@ -272,6 +272,7 @@ def test_without_redis_the_revision_is_raised_instead(
         assert raised <= revision(database, books) <= before + 3
         assert await histories.get(books, revision(database, books), "u") == ("i0", "i1", "i2", "i3")
         last = settled()
+        await writer.write(books, one(4))  # else there may be nothing left to settle
         with ValkeyServer(port=0, data_dir=tmp_path, unix_socket_path=path):
             # Back: others' messages may have been missed, so what is pending is settled at once.
             await until(lambda: settled() != last)
