@@ -59,6 +59,18 @@ TenantQuery = Annotated[
 ]
 
 
+def _keys_changed(remembered: RememberedDep, wake: WakeDep) -> Callable[[], None]:
+    def changed() -> None:
+        remembered.forget()
+        wake.look()
+
+    return changed
+
+
+KeysChanged = Annotated[Callable[[], None], Depends(_keys_changed)]
+"""Call it when keys no longer let in whom they did: this process forgets who was let in, others look."""
+
+
 def _scope(needs: Role) -> Callable[..., Scope]:
     def scope(request: Request, db: DatabaseDep, secret: Secret, tenant: TenantQuery = None) -> Scope:
         with db.read() as s:

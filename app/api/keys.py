@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api.audited import Audited
-from app.api.deps import DatabaseDep, Platform, RememberedDep, TenantOperator, WakeDep
+from app.api.deps import DatabaseDep, KeysChanged, Platform, TenantOperator
 from app.api.schemas.tenants import KeyOut, NewKey, NewKeyOut, NewPlatformKey, Rotation
 from app.store import keys, tenants
 from app.store.tables import ApiKey
@@ -27,14 +27,11 @@ def list_keys(db: DatabaseDep, scope: TenantOperator) -> list[ApiKey]:
 
 
 @router.delete("/tenants/{tenant}/keys/{key_id}", response_model=KeyOut)
-def revoke_key(
-    key_id: str, db: DatabaseDep, scope: TenantOperator, access: RememberedDep, wake: WakeDep
-) -> ApiKey:
+def revoke_key(key_id: str, db: DatabaseDep, scope: TenantOperator, changed: KeysChanged) -> ApiKey:
     """Revoke a key: from now on it is refused."""
     with db.session() as s:
         key = tenants.revoke_key(s, scope.tenant_id, key_id)
-    access.forget()
-    wake.look()
+    changed()
     return key
 
 
@@ -43,15 +40,13 @@ def rotate_key(
     key_id: str,
     db: DatabaseDep,
     scope: TenantOperator,
-    access: RememberedDep,
-    wake: WakeDep,
+    changed: KeysChanged,
     body: Rotation | None = None,
 ) -> NewKeyOut:
     """Make a new key in place of this one, which is refused after `grace_seconds` (0: at once)."""
     with db.session() as s:
         made = keys.rotate_key(s, scope.tenant_id, key_id, (body or Rotation()).grace_seconds)
-    access.forget()
-    wake.look()
+    changed()
     return NewKeyOut.of(*made)
 
 
@@ -70,14 +65,11 @@ def list_platform_keys(db: DatabaseDep, _: Platform) -> list[ApiKey]:
 
 
 @router.delete("/keys/{key_id}", response_model=KeyOut)
-def revoke_platform_key(
-    key_id: str, db: DatabaseDep, access: RememberedDep, wake: WakeDep, _: Platform
-) -> ApiKey:
+def revoke_platform_key(key_id: str, db: DatabaseDep, changed: KeysChanged, _: Platform) -> ApiKey:
     """Revoke a key of the platform's operator; 409 for the last that does not expire."""
     with db.session() as s:
         key = keys.revoke_platform_key(s, key_id)
-    access.forget()
-    wake.look()
+    changed()
     return key
 
 
@@ -85,14 +77,12 @@ def revoke_platform_key(
 def rotate_platform_key(
     key_id: str,
     db: DatabaseDep,
-    access: RememberedDep,
-    wake: WakeDep,
+    changed: KeysChanged,
     _: Platform,
     body: Rotation | None = None,
 ) -> NewKeyOut:
     """Make a new key in place of this one, which is refused after `grace_seconds` (0: at once)."""
     with db.session() as s:
         made = keys.rotate_key(s, None, key_id, (body or Rotation()).grace_seconds)
-    access.forget()
-    wake.look()
+    changed()
     return NewKeyOut.of(*made)

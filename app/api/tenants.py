@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from app.api.audited import Audited
-from app.api.deps import DatabaseDep, LimitsDep, Platform, RememberedDep, TenantOperator, WakeDep
+from app.api.deps import DatabaseDep, KeysChanged, LimitsDep, Platform, TenantOperator, WakeDep
 from app.api.limits import Confirmation, confirmed
 from app.api.schemas.tenants import (
     LimitsOut,
@@ -82,8 +82,7 @@ def delete_tenant(
     tenant: str,
     confirm: Confirmation,
     db: DatabaseDep,
-    access: RememberedDep,
-    wake: WakeDep,
+    changed: KeysChanged,
     _: Platform,
 ) -> None:
     """Delete a tenant with its keys, its channels and all that is in them (platform operator).
@@ -94,8 +93,7 @@ def delete_tenant(
         confirmed(confirm, tenants.get_tenant(s, tenant).name)
     with db.session() as s:
         tenants.delete_tenant(s, tenant)
-    access.forget()
-    wake.look()
+    changed()
 
 
 def _detail(s: Session, limits: TenantLimits, tenant: Tenant) -> TenantDetail:
