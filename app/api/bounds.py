@@ -35,7 +35,7 @@ class Bounds:
             # No database stores it, and PostgreSQL fails on it: such a thing is nowhere.
             scope = {**scope, "path": "/nul", "raw_path": b"/nul", "query_string": b""}
         bounded = not scope["path"].endswith(UPLOADS.get(scope["method"], ()))
-        counted = _counted(receive, MAX_FORM_BYTES if _is_form(scope) else MAX_JSON_BYTES)
+        counted = _counted(receive, MAX_FORM_BYTES if _is_form(scope) else MAX_JSON_BYTES, _declared(scope))
         await self.app(scope, counted if bounded else receive, _lingering(receive, send))
 
 
@@ -45,14 +45,21 @@ def _is_form(scope: Scope) -> bool:
     return scope["path"].startswith("/admin/") and b"urlencoded" in kind.lower()
 
 
-def _counted(receive: Receive, most: int) -> Receive:
+def _declared(scope: Scope) -> int:
+    """The length that the request says, 0 where it says none."""
+    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(value) if value.isdigit() else 0
+
+
+def _counted(receive: Receive, most: int, declared: int) -> Receive:
     total = 0
 
     async def counted() -> Message:
         nonlocal total
         message = await receive()
         total += len(message.get("body", b""))
-        if total > most:
+        # Also by what is said to come: else a parser might find something else wrong with the first piece.
+        if max(total, declared) > most:
             # FastAPI passes this kind of error on, while it reads a body.
             raise HTTPException(413, f"The body has more than {most} bytes. Send less at once.")
         return message
