@@ -21,7 +21,7 @@ COPY training training
 COPY migrations migrations
 
 FROM build AS build-cpu
-RUN pip install -c constraints.txt ".[cpu]"
+RUN pip install -c constraints.txt ".[serve,cpu]"
 
 # What both images share: OpenMP, which torch and FAISS load; a user; a folder for releases.
 FROM base AS runtime
@@ -47,7 +47,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
 CMD ["transrec", "serve"]
 
 FROM build AS build-cuda
-RUN pip install -c constraints.txt ".[gpu]"
+RUN pip install -c constraints.txt ".[serve,gpu]"
 # A CPU build of torch would be found out only by how slow it is.
 RUN python -c "import torch; assert torch.version.cuda, 'torch without CUDA: name another TORCH_INDEX'"
 

@@ -44,7 +44,8 @@ def described(manifest: Manifest, as_json: bool) -> str:
 
 @contextmanager
 def _shown() -> Iterator[backup.Progress]:
-    with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*_COLUMNS, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("rows", total=None)
 
         def note(table: str, done: int, total: int) -> None:

@@ -9,14 +9,13 @@ from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
+from app.core.names import KEY_FILE
 from app.core.valkey import redis_url
 from app.store import keys, tenants
 from app.store.db import Database
 from app.store.tables import ApiKey
 from app.store.tenants import Role
 from app.store.wake import Wake
-
-KEY_FILE = "operator.key"
 
 
 @contextmanager

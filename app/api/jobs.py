@@ -12,6 +12,7 @@ from app.api.audited import Audited
 from app.api.deps import DatabaseDep, DrainDep, EngineDep, LimitsDep, Operator, Platform, WakeDep
 from app.api.schemas.jobs import JobOut, NewJob, WorkerOut
 from app.core.errors import NotFound, TooBusy, Unavailable
+from app.core.priority import Priority
 from app.model.adapters import check_fits
 from app.store import jobs, workers
 from app.store.db import Database
@@ -37,7 +38,7 @@ def create_job(
     asked = body or NewJob()
     check_fits(asked.adapter, engine.backbones.get(access.channel.modality).model)
     with db.session() as s:
-        priority = jobs.Priority[asked.priority.upper()]
+        priority = Priority[asked.priority.upper()]
         job = jobs.create_job(s, access.channel_id, asked.config(), access.actor, priority)
         limits.check(s, access.tenant_id, "jobs")
     wake.job(job.id)

@@ -13,7 +13,8 @@ from app.api.schemas.rollouts import RateOut
 from app.core import metrics
 from app.core.clock import now
 from app.core.errors import NotFound
-from app.serving.overview import HEALTHS, Overview, Sort, State, Traffic, in_order, matching
+from app.core.names import Sort
+from app.serving.overview import HEALTHS, Overview, State, Traffic, in_order, matching
 from app.serving.release import ZERO_SHOT
 from app.store import online
 from app.store.jobs import OPEN

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import Misconfigured
+from app.core.names import CLIENT_VARIABLES, HOME
 
 PREFIX = "TRANSREC_"
 
@@ -18,7 +19,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    home: Path = Field(Path("var"), description="Folder of the bundled SQLite and Valkey.")
+    home: Path = Field(Path(HOME), description="Folder of the bundled SQLite and Valkey.")
     database_url: str = Field(
         "", description="PostgreSQL as postgresql://user:password@host/name; empty: SQLite in the home."
     )
@@ -147,7 +148,7 @@ def _variable(location: tuple[int | str, ...]) -> str:
 
 def _unknown_variables() -> list[str]:
     # pydantic-settings ignores unknown variables, but a misspelt one must not pass in silence.
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {*CLIENT_VARIABLES}
     return [
         f"{name}: there is no such setting"
         for name in sorted(os.environ)

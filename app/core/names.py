@@ -27,8 +27,23 @@ PAGES = "transrec:page"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 """What a tenant or a channel may be called."""
 
+HOME = "var"
+"""The home unless TRANSREC_HOME names another."""
+
+KEY_FILE = "operator.key"
+"""In the home: the key that the very first start made."""
+
+CLIENT_VARIABLES = ("TRANSREC_URL", "TRANSREC_KEY", "TRANSREC_TENANT")
+"""What the client and the command line read from the environment; no settings of the service."""
+
 Modality = Literal["text", "image"]
 """What of an item the encoder of a channel reads; fixed when the channel is made."""
+
+Sort = Literal[
+    "name", "-name", "health", "-health", "items", "-items", "interactions", "-interactions",
+    "hr10", "-hr10", "lift", "-lift", "recommendations", "-recommendations", "changed", "-changed",
+]  # fmt: skip
+"""The order of an overview of channels."""
 
 _NAME = re.compile(NAME_PATTERN)
 

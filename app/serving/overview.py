@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from app.core.clock import now
+from app.core.names import Sort
 from app.serving.engine import Engine
 from app.serving.release import ZERO_SHOT
 from app.store import online
@@ -29,10 +30,6 @@ Health = Literal["failed", "behind", "training", "empty", "ok"]
 HEALTHS: tuple[Health, ...] = ("failed", "behind", "training", "empty", "ok")
 """The worst first."""
 
-Sort = Literal[
-    "name", "-name", "health", "-health", "items", "-items", "interactions", "-interactions",
-    "hr10", "-hr10", "lift", "-lift", "recommendations", "-recommendations", "changed", "-changed",
-]  # fmt: skip
 HOURS = 24
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tuple_, update
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, undefer
 from app.core.clock import now
 from app.core.errors import Conflict, LeaseLost, NotFound
 from app.core.ids import new_id
+from app.core.priority import Priority
 from app.store.db import db_now
 from app.store.tables import Channel, JobCheckpoint, TrainingJob
 
@@ -28,14 +29,6 @@ class JobState(StrEnum):
 
 OPEN = (JobState.PENDING, JobState.RUNNING)
 """The states of a job that waits or runs."""
-
-
-class Priority(IntEnum):
-    """Which of a tenant's own jobs come first; other tenants' jobs do not wait for it."""
-
-    LOW = -1
-    NORMAL = 0
-    HIGH = 1
 
 
 def create_job(

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from app.core.clock import now
 from app.core.errors import NotFound
+from app.core.priority import Priority
 from app.store import events, jobs
 from app.store.channels import channel_by_id
-from app.store.jobs import OPEN, Priority
+from app.store.jobs import OPEN
 from app.store.tables import TrainingJob, TrainingPolicy
 
 ACTOR = "policy"

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from app.api.schemas.base import Answer
 
@@ -33,6 +33,6 @@ class ImportReportOut(Answer):
 class ImportOut(ImportReportOut):
     """What became of a file, and who sent it when."""
 
-    import_id: str = Field(validation_alias="id")
+    import_id: str = Field(validation_alias=AliasChoices("id", "import_id"))
     created_at: datetime
     created_by: str

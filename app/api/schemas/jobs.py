@@ -7,9 +7,9 @@ from pydantic import BeforeValidator, Field
 
 from app.api.schemas.base import Answer, Body
 from app.core.names import Modality
+from app.core.priority import Priority
 from app.core.rollout import Plan
 from app.model.methods import AdapterConfig
-from app.store.jobs import Priority
 
 
 class FitOptions(Body):

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.core.errors import Conflict, LeaseLost, NotFound
+from app.core.priority import Priority
 from app.store import jobs
 from app.store.channels import create_channel
 from app.store.db import Database, db_now
-from app.store.jobs import JobState, Priority
+from app.store.jobs import JobState
 from app.store.tables import Channel
 from app.store.tenants import create_tenant
 

@@ -1,13 +1,12 @@
-"""The command line, run as users run it: in a process of its own."""
+"""Commands of this machine."""
 
 import json
 import os
 import signal
 import stat
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -20,21 +19,7 @@ from app.processes import kept_running, listen
 from app.store import tenants
 from app.store.db import Database
 from app.store.tenants import Role
-
-Transrec = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def transrec(tmp_path: Path) -> Transrec:
-    """Runs `transrec` with arguments and a home of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TRANSREC_")}
-    environment["TRANSREC_HOME"] = str(tmp_path)
-
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.cli", *arguments]
-        return subprocess.run(command, env=environment | more, capture_output=True, text=True, timeout=120)
-
-    return run
+from tests.app.cli.conftest import Transrec
 
 
 def test_params_counts_the_papers_houlsby_exactly(transrec: Transrec) -> None:
@@ -116,6 +101,20 @@ def test_keys_are_listed_rotated_and_revoked(transrec: Transrec) -> None:
     assert transrec("key", "revoke", second_id).returncode == 0
     assert [row[2] for row in listed()] == ["until", "revoked", "valid"]
     assert transrec("key", "list", "--tenant", "nope").returncode == 1
+
+
+def test_key_commands_and_the_version_speak_json(transrec: Transrec) -> None:
+    secret = json.loads(transrec("key", "create", "--json").stdout)["secret"]
+    (key,) = json.loads(transrec("key", "list", "--json").stdout)
+    assert secret.startswith(key["prefix"])
+    rotated = json.loads(transrec("key", "rotate", key["id"], "--json").stdout)["secret"]
+    assert rotated.startswith("tr_") and rotated != secret
+    assert json.loads(transrec("version", "--json").stdout)["version"] == metadata.version("transrec-serve")
+
+
+def test_the_client_s_variables_are_no_settings_of_the_service(transrec: Transrec) -> None:
+    done = transrec("migrate", TRANSREC_URL="http://x", TRANSREC_KEY="k", TRANSREC_TENANT="t")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_first_start_makes_one_operator_key_and_keeps_it_private(tmp_path: Path) -> None:
