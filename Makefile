@@ -66,7 +66,7 @@ bench-soak: install ## Mixed load, and what memory does (15 minutes; ARGS="--min
 bench-serve: install ## Drive the real service with load (4 minutes; keep the machine idle; ARGS=--help)
 	@$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
-bench-pages: install ## Every page of the console with 500 channels and a big one (3 minutes; ARGS="--no-browser")
+bench-pages: install ## Every page's time, bytes and requests with 500 channels and a big one (6 minutes; ARGS=--help)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.pages $(ARGS)
 
 bench-train: install ## Training beside the paper's plain loop (9 minutes; keep the machine idle; ARGS="pastry --accuracy")

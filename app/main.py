@@ -48,6 +48,7 @@ from app.api.observed import Observed
 from app.api.schemas.base import PROBLEMS
 from app.api.uploads import remove_left_over
 from app.console import app as console
+from app.console import reference
 from app.core import log as logs
 from app.core.config import Settings, get_settings
 from app.core.drain import Drain
@@ -117,6 +118,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         lifespan=_lifespan(settings),
         responses=PROBLEMS,
+        docs_url=None,  # app.console.reference has it, without a CDN
+        redoc_url=None,
         # Its metrics and logs are not ours: Prometheus has the one, stderr the other.
         telemetry={
             "tracer_provider": traces,
@@ -133,6 +136,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in ROUTERS:
         app.include_router(module.router)
     console.mount(app)
+    reference.mount(app)
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     return app
 

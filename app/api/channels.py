@@ -19,7 +19,15 @@ from app.api.deps import (
     WakeDep,
 )
 from app.api.limits import Confirmation, confirmed
-from app.api.schemas.channels import ChallengerRef, ChannelDetail, ChannelOut, IndexOut, NewChannel, Serving
+from app.api.schemas.channels import (
+    ChallengerRef,
+    ChannelDetail,
+    ChannelOut,
+    ChannelPatch,
+    IndexOut,
+    NewChannel,
+    Serving,
+)
 from app.api.schemas.releases import ReleaseRef
 from app.serving.engine import Engine
 from app.serving.release import ZERO_SHOT
@@ -49,6 +57,13 @@ def create_channel(
         limits.check(s, scope.tenant_id, "channels")
     wake.releases(channel.id)
     return channel
+
+
+@router.patch("/admin/channels/{channel}", response_model=ChannelOut)
+def patch_channel(body: ChannelPatch, access: Operator, db: DatabaseDep) -> Channel:
+    """Change a channel's description. Nothing is served anew for it; its name and its modality stay."""
+    with db.session() as s:
+        return channels.describe_channel(s, access.channel_id, body.description)
 
 
 @router.delete("/admin/channels/{channel}", status_code=204)

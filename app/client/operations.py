@@ -80,6 +80,7 @@ class Operations:
     channels = Operation(calls.channels.channels)
     channel = Operation(calls.channels.channel)
     create_channel = Operation(calls.channels.create_channel)
+    describe_channel = Operation(calls.channels.describe_channel)
     delete_channel = Operation(calls.channels.delete_channel)
     training_policy = Operation(calls.channels.training_policy)
     set_training_policy = Operation(calls.channels.set_training_policy)

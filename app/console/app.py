@@ -7,11 +7,9 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import Receive, Scope, Send
 
 from app.console import (
     audit,
@@ -29,9 +27,10 @@ from app.console import (
     tenants,
     training,
 )
+from app.console.files import Files
 from app.console.gateway import ApiProblem
 from app.console.rendering import STATIC, templates
-from app.console.security import PATH, SecurityHeaders
+from app.console.security import HEADERS, PATH, SecurityHeaders
 from app.console.visit import SignInNeeded
 from app.core.errors import TransRecError
 
@@ -63,30 +62,18 @@ def mount(api: FastAPI) -> None:
     console.add_middleware(GZipMiddleware)
     for module in PAGES:
         console.include_router(module.router)
-    console.mount("/static", _Static(directory=STATIC))
+    console.mount("/static", Files(directory=STATIC))
     console.add_exception_handler(SignInNeeded, _sign_in)
     for kind in (ApiProblem, TransRecError, HTTPException, RequestValidationError, Exception):
         console.add_exception_handler(kind, _failed)
     # Outside of all, for the page of an error that nobody expected is sent from outside of all middleware.
     api.mount(PATH, SecurityHeaders(console), name="console")
+    api.add_api_route(PATH, _add_slash, include_in_schema=False)
 
 
-class _Static(StaticFiles):
-    """Files whose address changes with their content, see `app.console.rendering.static`."""
-
-    path = "/{file}"
-    """What metrics call it, for a mounted application has no route."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a file."""
-        scope["route"] = self
-        await super().__call__(scope, receive, send)
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        answer = await super().get_response(path, scope)
-        if answer.status_code < HTTPStatus.BAD_REQUEST:
-            answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-        return answer
+def _add_slash(request: Request) -> Response:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{PATH}/{query}", 307, dict(HEADERS))
 
 
 async def _sign_in(request: Request, _: Exception) -> Response:

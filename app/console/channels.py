@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from app.console.gateway import ApiProblem
 from app.console.overview import KINDS, tenants
+from app.console.release_view import Moves
 from app.console.visit import ChannelDep, ChannelVisit, VisitDep, channel_path
 
 router = APIRouter()
@@ -62,7 +63,7 @@ async def _front(here: ChannelVisit) -> dict[str, Any]:
     if job and job["state"] in ("PENDING", "RUNNING"):
         shown["job"] = await here.get(f"{here.admin}/training-jobs/{job['id']}")
     moves = await here.get(f"{here.admin}/releases/history")
-    return shown | {"state": state, "moves": moves[::-1][:MOVES], "steps": _steps(here, state)}
+    return shown | {"state": state, "moves": Moves(moves).newest_first[:MOVES], "steps": _steps(here, state)}
 
 
 def _steps(here: ChannelVisit, state: dict[str, Any]) -> list[tuple[str, bool, str, str]]:

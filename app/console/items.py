@@ -32,7 +32,7 @@ async def find(here: NamedDep, search: str = "", after: str = "") -> Response:
 @router.get("/data/item")
 async def edit(here: ChannelDep, item_id: str = "") -> Response:
     """The dialog of an item, or of a new one."""
-    item = await here.get(_path(here, item_id)) if item_id else None
+    item = await _item(here, item_id) if item_id else None
     return _dialog(here, item, is_new=item is None)
 
 
@@ -102,6 +102,18 @@ async def put_image(here: NamedDep, item_id: str) -> Response:
     return here.part("parts/data_said.html", text="The image is stored.", kind="good")
 
 
+@router.delete("/items/{item_id:path}/image")
+async def delete_image(here: NamedDep, item_id: str) -> Response:
+    """Delete an item's image; the item stays."""
+    try:
+        await here.visit.api.delete(f"{_path(here, item_id)}/image", tenant=here.tenant)
+    except ApiProblem as error:
+        return told(here, error)
+    answer = here.part("parts/data_said.html", text="The image is deleted.", kind="good")
+    answer.headers["HX-Trigger"] = _CHANGED
+    return answer
+
+
 def told(here: ChannelVisit, error: ApiProblem) -> Response:
     """An error in the place where what caused it was sent."""
     answer = here.part("parts/data_said.html", text=error.detail or error.title, kind="bad")
@@ -111,6 +123,14 @@ def told(here: ChannelVisit, error: ApiProblem) -> Response:
 
 def _path(here: ChannelVisit, item_id: str) -> str:
     return f"{here.v1}/items/{quote(item_id, safe='')}"
+
+
+async def _item(here: ChannelVisit, item_id: str) -> dict[str, Any]:
+    """An item as a list shows it: with whether it has an image, and whatever its id ends in."""
+    found: list[dict[str, Any]] = (await here.get(f"{here.v1}/items", item_id=[item_id]))["items"]
+    if not found:
+        raise NotFound(f"There is no item {item_id!r}. Search for it.")
+    return found[0]
 
 
 async def _exists(here: ChannelVisit, item_id: str) -> bool:

@@ -18,7 +18,7 @@ PATH = "/admin"
 CSRF_HEADER = "X-CSRF-Token"
 SAFE = {"GET", "HEAD"}
 _TOKEN = re.compile(rf"{SESSION_PREFIX}[A-Za-z0-9_-]{{1,128}}")
-_HEADERS = {
+HEADERS = {
     # Everything comes from here; nothing inline runs, and nobody frames a page.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -28,6 +28,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+"""What every answer to a browser carries."""
 
 
 class SecurityHeaders:
@@ -42,7 +43,7 @@ class SecurityHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form
 from fastapi.responses import Response
 
 from app.console.gateway import ApiProblem
+from app.console.people import people
 from app.console.security import PATH
 from app.console.visit import ChannelDep, ChannelVisit
 from app.model.methods import METHODS
@@ -13,9 +14,9 @@ from app.model.methods import METHODS
 router = APIRouter()
 NOT_FOUND = 404
 BECOMES = {
-    "champion": "the champion, at once",
-    "challenger": "the challenger, for 5 % of the users",
-    "version": "a version that nobody meets yet",
+    "champion": "champion at once",
+    "challenger": "challenger for 5 % of users",
+    "version": "a version only",
 }
 
 
@@ -23,6 +24,15 @@ BECOMES = {
 async def show(here: ChannelDep) -> Response:
     """The settings."""
     return here.page("settings.html", **await _policy(here))
+
+
+@router.post("/channels/{tenant}/{channel}/settings/description")
+async def describe(here: ChannelDep, description: Annotated[str, Form()] = "") -> Response:
+    """Say what the channel is for."""
+    body = {"description": description.strip()}
+    await here.visit.api.patch(here.admin, body, tenant=here.tenant)
+    here.channel.update(body)
+    return here.part("parts/settings_channel.html", "The description is changed.")
 
 
 @router.post("/channels/{tenant}/{channel}/settings/policy")
@@ -79,7 +89,14 @@ async def _policy(here: ChannelVisit) -> dict[str, Any]:
         except ApiProblem as error:
             if error.status != NOT_FOUND:
                 raise
-    return {"policy": policy, "methods": list(METHODS), "becomes": BECOMES, "chosen": _chosen(policy)}
+    names = await people(here) if policy else None
+    return {
+        "policy": policy,
+        "names": names,
+        "methods": list(METHODS),
+        "becomes": BECOMES,
+        "chosen": _chosen(policy),
+    }
 
 
 def _chosen(policy: dict[str, Any] | None) -> str:

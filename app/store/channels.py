@@ -62,6 +62,15 @@ def channel_by_id(s: Session, channel_id: str) -> Channel:
     return channel
 
 
+def describe_channel(s: Session, channel_id: str, description: str) -> Channel:
+    """Set a channel's description and return the channel; raises `NotFound` when it is gone."""
+    changed = update(Channel).where(Channel.id == channel_id).values(description=description)
+    channel: Channel | None = s.scalar(changed.returning(Channel))
+    if channel is None:
+        raise channel_gone()
+    return channel
+
+
 def delete_channel(s: Session, channel_id: str) -> None:
     """Delete a channel with all that is in it; raises `NotFound` when it is gone."""
     if s.scalar(delete(Channel).where(Channel.id == channel_id).returning(Channel.id)) is None:

@@ -1,13 +1,38 @@
-"""The benchmark of pages measures what it says: what it fills in is what the overview finds."""
+"""The benchmark of pages opens every page, and what it fills in is what the overview finds."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
+from fastapi.routing import APIRoute
+
+from app.console.app import PAGES as CONSOLE
 from app.core.clock import now
 from app.store import online, overview
 from app.store.db import Database
 from app.store.tallies import Tallies, Tally
+from tests.benchmarks.pages.places import places
 from tests.benchmarks.pages.population import BIG, Size, populate
+
+ASKED_FOR = {
+    "data/facts", "data/imports", "data/imports/{import_id}", "data/imports/{import_id}/bad-lines.csv",
+    "data/item", "data/item/delete", "items/{item_id:path}/image", "training/jobs", "training/knobs",
+    "training/{job_id}/live", "releases/trial", "releases/promote", "releases/rollback", "releases/challenge",
+    "releases/{version}/weights", "playground/users", "/tenants/{tenant}/keys/{key_id}/{act}",
+    "/keys/{key_id}/{act}",
+}  # fmt: skip
+"""Dialogs, parts and files, which no page waits for."""
+
+
+def test_every_page_is_opened() -> None:
+    opened = [place.path.partition("?")[0].removeprefix("/admin") for place in places("job_1")]
+    routes = [r for m in CONSOLE for r in m.router.routes if isinstance(r, APIRoute) and r.methods == {"GET"}]
+    left = [route.path for route in routes if not any(_is_of(path, route.path) for path in opened)]
+    assert {path.removeprefix("/channels/{tenant}/{channel}/") for path in left} == ASKED_FOR
+
+
+def _is_of(path: str, pattern: str) -> bool:
+    return re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", pattern), path) is not None
 
 
 def test_a_population_is_what_it_says(sqlite_url: str, backbone_folder: Path) -> None:

@@ -55,11 +55,12 @@ class Console:
         assert found.violations_count == 0, found.generate_report()
         self.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
         assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
-        self._shoot(f"{name}-phone")
+        self.shoot(f"{name}-phone")
         self.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
-        self._shoot(name)
+        self.shoot(name)
 
-    def _shoot(self, name: str) -> None:
+    def shoot(self, name: str) -> None:
+        """Keep a picture of the page under $SCREENSHOTS, if that is set."""
         if folder := os.environ.get("SCREENSHOTS"):
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 

@@ -297,3 +297,20 @@ def test_images_are_shown_and_nothing_else(operator: Console, shop: Shop, platfo
     operator.check("data-image-dialog")
     dialog.get_by_role("button", name="Close").click()
     expect(page.locator("#items img")).to_have_count(6)
+
+    # One goes alone; the item stays.
+    page.get_by_role("button", name="Edit m5").click()
+    dialog.locator("summary", has_text="Delete the image").click()
+    operator.check("data-image-delete")
+    dialog.get_by_role("button", name="Delete the image").click()
+    expect(dialog.locator("#image-said")).to_contain_text("The image is deleted.")
+    expect(page.locator("#items img")).to_have_count(5)
+    dialog.get_by_role("button", name="Delete the image").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("no image")
+    dialog.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Edit m5").click()
+    expect(dialog.locator("summary")).to_have_count(0)
+    assert is_problem(shop.reader.get("/v1/channels/films/items/m5/image"), 404)
+    assert shop.reader.get("/v1/channels/films/items/m5").json()["text"] == "film 5"
+    audit = shop.operator.get("/v1/admin/audit?action=delete_image&channel=films").json()
+    assert [entry["status"] for entry in audit] == [404, 204]

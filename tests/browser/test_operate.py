@@ -5,7 +5,33 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.app.api.conftest import OPERATOR, Shop
-from tests.browser.conftest import Console
+from tests.browser.conftest import Console, key_of
+
+
+def test_a_channel_is_described(operator: Console, shop: Shop) -> None:
+    page = operator.page
+    operator.channel(shop, "/settings")
+    for text in ("  all that is read <b>& more</b> ", ""):
+        page.get_by_label("Description").fill(text)
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("The description is changed.")).to_be_visible()
+        expect(page.get_by_label("Description")).to_have_value(text.strip())
+        page.get_by_role("button", name="Dismiss").click()
+        assert shop.reader.get("/v1/channels/books").json()["description"] == text.strip()
+    shop.operator.patch("/v1/admin/channels/books", json={"description": "said by the API"})
+    operator.channel(shop)
+    expect(page.get_by_text("said by the API")).to_be_visible()
+
+
+def test_a_reader_reads_the_description(console: Console, shop: Shop) -> None:
+    shop.operator.patch("/v1/admin/channels/books", json={"description": "all that is read"})
+    console.sign_in(key_of(shop.reader))
+    console.channel(shop, "/settings")
+    expect(console.page.get_by_text("all that is read")).to_be_visible()
+    expect(console.page.get_by_role("button", name="Save")).to_have_count(0)
+    tabs = console.page.get_by_role("navigation", name="books").get_by_role("link")
+    expect(tabs).to_have_text(["Overview", "Data", "Playground", "Settings"])
+    console.check("settings-reader")
 
 
 def test_a_training_policy_is_set_changed_and_removed(operator: Console, shop: Shop) -> None:

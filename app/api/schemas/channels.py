@@ -17,6 +17,12 @@ class NewChannel(Body):
     modality: Modality = Field("text", description="What of an item is encoded; it cannot be changed later.")
 
 
+class ChannelPatch(Body):
+    """What to change of a channel."""
+
+    description: Text
+
+
 class ChannelOut(Answer):
     """A channel."""
 

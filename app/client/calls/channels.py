@@ -1,6 +1,6 @@
 """Channels, what they hold and do, and when they are trained again."""
 
-from app.api.schemas.channels import ChannelDetail, ChannelOut, NewChannel
+from app.api.schemas.channels import ChannelDetail, ChannelOut, ChannelPatch, NewChannel
 from app.api.schemas.jobs import NewJob
 from app.api.schemas.overview import ChannelState, HourOut, OverviewOut
 from app.api.schemas.rollouts import NewPolicy, PolicyOut
@@ -50,6 +50,12 @@ def create_channel(name: str, description: str = "", modality: Modality = "text"
     """Create a channel; version 0, the bare backbone, answers for it."""
     body = NewChannel(name=name, description=description, modality=modality)
     return Call("POST", at(ADMIN, "channels"), one(ChannelOut), body)
+
+
+def describe_channel(name: str, description: str) -> Call[ChannelOut]:
+    """Change a channel's description."""
+    body = ChannelPatch(description=description)
+    return Call("PATCH", at(ADMIN, "channels", name), one(ChannelOut), body)
 
 
 def delete_channel(name: str) -> Call[None]:

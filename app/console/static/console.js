@@ -30,7 +30,7 @@ function draw(element, fresh) {
     height: 220,
     scales: { x: { time: false, ...(bars && { range: (_, least, most) => [least - 0.6, most + 0.6] }) } },
     axes: [
-      { ...axis, values: labels ? named : undefined, space: labels ? 80 : 50, incrs: x.every(Number.isInteger) ? WHOLE : undefined },
+      { ...axis, size: 32, values: labels ? named : undefined, space: labels ? 80 : 50, incrs: x.every(Number.isInteger) ? WHOLE : undefined },
       { ...axis, size: 60 },
     ],
     series: [{ label: spec.xLabel || "x", value: labels ? (_, n) => spec.x[n] ?? "" : undefined }, ...series],

@@ -13,7 +13,7 @@ EXAMPLES: dict[str, Any] = {
     "channel": "c", "name": "n", "tenant": "t", "key_id": "k", "item_id": "i", "user_id": "u", "job_id": "j",
     "import_id": "m", "recommendation_id": "r", "version": 1, "source": b"x", "text": "x", "limits": {},
     "events": [{"user_id": "u", "item_id": "i"}], "requests": [{"user_id": "u"}], "item_ids": ["i"],
-    "items": [{"item_id": "i", "text": "x"}],
+    "items": [{"item_id": "i", "text": "x"}], "description": "d",
 }  # fmt: skip
 MORE: dict[str, dict[str, Any]] = {
     "keys": {"tenant": "t"},

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import delete, func, select
 
-from app.core.errors import Conflict, Invalid
+from app.core.errors import Conflict, Invalid, NotFound
 from app.core.images import ImageInfo
 from app.store import catalog, channels, events, images, jobs, registry, releases, vectors
 from app.store.db import Database
@@ -34,6 +34,15 @@ def test_modality(database: Database, channel: Channel) -> None:
     with database.read() as s:
         found = channels.list_channels(s, channel.tenant_id)
         assert {each.name: each.modality for each in found} == {"books": "text", "posters": "image"}
+
+
+def test_description(database: Database, channel: Channel) -> None:
+    with database.session() as s:
+        assert channels.describe_channel(s, channel.id, "all that is read").description == "all that is read"
+        again = channels.describe_channel(s, channel.id, "all that is read")
+        assert (again.name, again.generation) == ("books", 0)
+        with pytest.raises(NotFound, match="gone"):
+            channels.describe_channel(s, "chn_nowhere", "")
 
 
 def test_generation_counts_up(database: Database, channel: Channel) -> None:

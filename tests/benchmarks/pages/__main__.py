@@ -1,4 +1,4 @@
-"""Seconds, bytes and time to interactive of every page of the console, with many channels and one big one.
+"""Time, bytes, requests and time to interactive of every page, with many channels and one big one.
 
 make bench-pages ARGS="--interactions 200000 --no-browser"
 """
@@ -10,34 +10,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+
 from tests.benchmarks.load.progress import say
 from tests.benchmarks.pages.browser import look
+from tests.benchmarks.pages.places import places
 from tests.benchmarks.pages.population import BIG, BIG_TENANT, Size, populate
 from tests.benchmarks.pages.wire import Wire
 from tests.fakes import build_backbone
 from tests.servers import Service, Valkey
 
 KEY = "tr_operator-of-the-platform"
-CHANNEL = f"/channels/{BIG_TENANT}/{BIG}"
-PAGES = (
-    ("overview", "/"),
-    ("overview by interactions", "/?sort=-interactions"),
-    ("overview, a search as one types", "/overview?search=channel-4"),
-    ("overview, its rows again", "/overview?part=rows"),
-    ("big channel", CHANNEL),
-    ("big channel, its facts again", f"{CHANNEL}/front"),
-    ("data", f"{CHANNEL}/data"),
-    ("training", f"{CHANNEL}/training"),
-    ("releases", f"{CHANNEL}/releases"),
-    ("playground", f"{CHANNEL}/playground"),
-    ("item map", f"{CHANNEL}/map"),
-    ("settings", f"{CHANNEL}/settings"),
-    ("tenants", "/tenants"),
-    ("audit", "/audit"),
-    ("system", "/system"),
-)
-"""Every page, and what a page asks for by itself (which a browser does not open)."""
-PARTS = ("/overview", "/front")
+MOST_LOOKS = 3  # of Chromium at a page
 
 
 def main() -> None:
@@ -48,17 +32,22 @@ def main() -> None:
         folder = args.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transrec-pages-")))
         service = stack.enter_context(_serving(folder, size))
         with Wire(service.url, KEY) as wire:
-            there = [(name, path) for name, path in PAGES if wire.is_there(name, path)]
+            there = [place for place in places(_job(service.url)) if wire.is_there(place)]
             print(f"{size.channels} channels of {size.tenants} tenants; the big one has", end=" ")
             print(f"{size.items:,} items and {size.interactions:,} interactions. SQLite.\n")
             wire.table(there, args.rounds)
             if not args.no_browser:
-                pages = [(name, path) for name, path in there if path.partition("?")[0] not in _parts()]
-                look(service.url, wire.cookie, pages)
+                pages = [place for place in there if not place.is_part]
+                look(service.url, wire.cookie, pages, min(args.rounds, MOST_LOOKS))
 
 
-def _parts() -> set[str]:
-    return {path.partition("?")[0] for _, path in PAGES if path.partition("?")[0].endswith(PARTS)}
+def _job(url: str) -> str:
+    """A training job of the big channel."""
+    path = f"{url}/v1/admin/channels/{BIG}/training-jobs"
+    answer = httpx.get(
+        path, params={"tenant": BIG_TENANT, "limit": 1}, headers={"Authorization": f"Bearer {KEY}"}
+    )
+    return str(answer.json()[0]["id"])
 
 
 @contextlib.contextmanager

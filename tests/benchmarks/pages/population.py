@@ -27,6 +27,8 @@ CHUNK = 50_000
 MINUTES = 24 * 60
 CLICKED = 20  # one recommendation in so many
 CURVE = [{"epoch": n, "loss": 5.0 - n / 10, "hr10": 0.1 + n / 200} for n in range(10)]
+GATE = {"passed": True, "reason": "not below popularity's"}
+JOB = {"adapter": SMALL.model_dump(exclude_none=True), "promote": True}
 SCORES = {"users": 1000, "hr10_se": 0.01, "ndcg10_se": 0.006}
 
 
@@ -118,7 +120,7 @@ class _Filler:
                 config=SMALL.model_dump(exclude_none=True),
                 weights=self.weights,
                 backbone_fingerprint=self.backbone.fingerprint,
-                metrics={"test": test, "validation": test, "gate": {"passed": True, "reason": ""}},
+                metrics={"test": test, "validation": test, "gate": GATE},
                 source="training",
                 actor="bench",
             )
@@ -146,10 +148,16 @@ class _Filler:
             file = {"kind": kind, "format": "csv", "sha256": "", "status": "succeeded"}
             s.add(Import(id=new_id("imp"), **file, **counts, **ended))
         times = {"started_at": now(), "finished_at": now()}
-        curve = {"progress": {"curve": CURVE}, "result": {"curve": CURVE}}
+        own, popular = {"hr10": 0.2, "ndcg10": 0.1} | SCORES, {"hr10": 0.1, "ndcg10": 0.05} | SCORES
+        measured = {"adapter": own, "popularity": popular}
+        result = {"curve": CURVE, "gate": GATE, "validation": measured, "test": measured}
         for version in (1, 2, 3):
-            made: dict[str, Any] = {"state": "SUCCEEDED", "config": {}, "adapter_version": version}
-            s.add(TrainingJob(id=new_id("job"), **made, **curve, **times, **ended))
+            made: dict[str, Any] = {"state": "SUCCEEDED", "config": JOB, "adapter_version": version}
+            s.add(
+                TrainingJob(
+                    id=new_id("job"), **made, progress={"curve": CURVE}, result=result, **times, **ended
+                )
+            )
 
 
 def _items(texts: list[str]) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.benchmarks.load.progress import say
+from tests.benchmarks.pages.places import Place
 
 OK, NOT_FOUND = 200, 404
 COOKIE = "transrec_session"
@@ -25,8 +26,8 @@ class Wire:
     """Somebody who has signed in at a service."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._client = httpx.Client(base_url=f"{url}/admin", timeout=120)
-        answer = self._client.post("/sign-in", data={"key": key})
+        self._client = httpx.Client(base_url=url, timeout=120)
+        answer = self._client.post("/admin/sign-in", data={"key": key})
         assert answer.status_code == httpx.codes.SEE_OTHER, answer.text
         self.cookie = answer.cookies[COOKIE]
 
@@ -36,13 +37,13 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def is_there(self, name: str, path: str) -> bool:
+    def is_there(self, place: Place) -> bool:
         """Whether the service has the page; says so where not. Any other failure ends the run."""
-        answer = self._client.get(path)
+        answer = self._client.get(place.path)
         if answer.status_code == NOT_FOUND:
-            say(f"skipped, there is no such page: {name} ({path})")
+            say(f"skipped, there is no such page: {place.name} ({place.path})")
             return False
-        assert answer.status_code == OK, f"{path}: {answer.status_code} {answer.text[:300]}"
+        assert answer.status_code == OK, f"{place.path}: {answer.status_code} {answer.text[:300]}"
         return True
 
     def fetch(self, path: str) -> Fetched:
@@ -53,12 +54,12 @@ class Wire:
         assert answer.status_code == OK, f"{path}: {answer.status_code}"
         return Fetched(seconds, answer.num_bytes_downloaded, len(answer.content))
 
-    def table(self, pages: list[tuple[str, str]], rounds: int) -> None:
+    def table(self, pages: list[Place], rounds: int) -> None:
         """Print the table: every page in turn, so many times."""
-        found: dict[str, list[Fetched]] = {name: [] for name, _ in pages}
+        found: dict[str, list[Fetched]] = {place.name: [] for place in pages}
         for _ in range(rounds):
-            for name, path in pages:
-                found[name].append(self.fetch(path))
+            for place in pages:
+                found[place.name].append(self.fetch(place.path))
         print("| page | median, ms | p95, ms | KB over the wire | KB of HTML |\n|---|---:|---:|---:|---:|")
         for name, fetched in found.items():
             ms = sorted(1000 * each.seconds for each in fetched)
