@@ -19,10 +19,14 @@ def pretrain(
     data: Annotated[Path, typer.Option(help="Folder of <source>.items.tsv.gz and <source>.users.tsv.gz.")],
     out: Annotated[Path, typer.Option(help="The backbone folder to write or replace.")],
 ) -> None:
-    """Train a backbone by a recipe and write its folder."""
+    """Train a backbone by a recipe and write its folder; started again, it goes on from its checkpoint.
+
+    On several GPUs: torchrun --nproc-per-node 4 --no-python transrec pretrain ...
+    """
+    from training import distributed
     from training.fit import StepReport
+    from training.pretrain import Watch, read_recipe
     from training.pretrain import pretrain as run
-    from training.pretrain import read_recipe
 
     columns = (
         TextColumn("{task.description}"),
@@ -30,7 +34,7 @@ def pretrain(
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns) as progress:
+    with distributed.joined() as device, Progress(*columns, disable=not distributed.first()) as progress:
         bar = progress.add_task("starting", total=None, note="")
 
         def on_step(step: StepReport) -> None:
@@ -43,8 +47,13 @@ def pretrain(
         def on_encode(done: int, total: int) -> None:
             progress.update(bar, description="encoding items", completed=done, total=total, note="")
 
-        fingerprint = run(read_recipe(recipe), data, out, progress.console.print, on_step, on_encode)
-    typer.echo(f"{out}: {fingerprint}")
+        def say(line: str) -> None:
+            if distributed.first():
+                progress.console.print(line)
+
+        fingerprint = run(read_recipe(recipe), data, out, Watch(say, on_step, on_encode), device)
+    if fingerprint:
+        typer.echo(f"{out}: {fingerprint}")
 
 
 @commands.command()
@@ -107,3 +116,24 @@ def fetch_vit(
     from training.fetch_vit import fetch_backbone
 
     typer.echo(f"{out}: {fetch_backbone(out)}")
+
+
+@backbone.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="A shipped backbone's name, or a folder.")] = "minilm-transrec",
+    record: Annotated[bool, typer.Option(help="Write the accuracy into its folder instead.")] = False,
+) -> None:
+    """Check a backbone's fingerprint, and its accuracy on two departments of the retailer (10 seconds)."""
+    from training.verify import record as write
+    from training.verify import verify as check
+
+    if record:
+        typer.echo(f"recorded: {write(name)}")
+        return
+    checks = check(name)
+    typer.echo(f"{name}: the fingerprint fits")
+    for each in checks:
+        word = "ok" if each.passed else "DIFFERS"
+        typer.echo(f"{each.department} {each.figure}: {each.found:.4f}, recorded {each.recorded:.4f}: {word}")
+    if not all(each.passed for each in checks):
+        raise typer.Exit(1)

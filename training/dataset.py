@@ -4,7 +4,7 @@ Of each user the last L + 3 interactions s are kept: train on s[:-2], validate o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ class Corpus:
     contents: Contents[Any]
     windows: list[NDArray[np.int64]]
     length: int
+    group_of: NDArray[np.int64] | None = None
+    """(U,) users of one group share their batches; None: all users do."""
 
     @property
     def n_items(self) -> int:
@@ -108,18 +110,34 @@ def epoch_batches(corpus: Corpus, batch_users: int, seed: int, epoch: int) -> It
 
     The order depends on nothing else, so a resumed run sees what the interrupted one would have seen.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(corpus.windows))
-    for start in range(0, len(order), batch_users):
-        yield make_batch(corpus, order[start : start + batch_users])
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(corpus.windows))
+    if corpus.group_of is None:
+        chunks = _chunks(order, batch_users)
+    else:
+        groups = [order[corpus.group_of[order] == group] for group in np.unique(corpus.group_of)]
+        chunks = [chunk for group in groups for chunk in _chunks(group, batch_users)]
+        rng.shuffle(chunks)
+    for users in chunks:
+        yield make_batch(corpus, users)
 
 
 def steps_per_epoch(corpus: Corpus, batch_users: int) -> int:
     """Batches that `epoch_batches` yields."""
-    return -(-len(corpus.windows) // batch_users)
+    users = [len(corpus.windows)] if corpus.group_of is None else np.bincount(corpus.group_of)
+    return sum(-(-int(n) // batch_users) for n in users)
 
 
-def merge(name: str, corpora: Sequence[Corpus]) -> Corpus:
-    """Several channels as one: their users side by side, each channel's items negatives for the others."""
+def _chunks(users: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [users[start : start + size] for start in range(0, len(users), size)]
+
+
+def merge(name: str, corpora: Sequence[Corpus], apart: bool = False) -> Corpus:
+    """Several channels as one: their users side by side.
+
+    A batch holds users of any channel, each channel's items being negatives for the others; with `apart`,
+    users of one channel only, which asks for more than to tell a film from a lipstick.
+    """
     ids: list[str] = []
     contents: list[Any] = []
     windows: list[NDArray[np.int64]] = []
@@ -127,4 +145,6 @@ def merge(name: str, corpora: Sequence[Corpus]) -> Corpus:
         windows += [window + len(ids) for window in corpus.windows]
         ids += [f"{corpus.name}/{item}" for item in corpus.item_ids]
         contents += [corpus.contents.distinct[c] for c in corpus.contents.of_item]
-    return Corpus(name, ids, distinct_contents(contents), windows, corpora[0].length)
+    merged = Corpus(name, ids, distinct_contents(contents), windows, corpora[0].length)
+    groups = np.repeat(np.arange(len(corpora)), [len(corpus.windows) for corpus in corpora])
+    return replace(merged, group_of=groups) if apart else merged

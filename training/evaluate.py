@@ -79,18 +79,32 @@ def evaluate_model(
 ) -> Evaluation:
     """`vectors` (distinct contents, d): items that share a content share a score, to the last bit."""
     device = device_of(model)
-    table, of_item = (
-        torch.from_numpy(vectors).to(device),
-        torch.from_numpy(corpus.contents.of_item).to(device),
-    )
+    vectors, row_of = item_table(model, corpus, vectors)
+    table, of_item = torch.from_numpy(vectors).to(device), torch.from_numpy(row_of).to(device)
     bias = torch.from_numpy(popularity_bias(prior_of(model), corpus.train_counts())).to(device)
 
     def score(users: NDArray[np.int64]) -> Tensor:
-        histories = [corpus.contents.of_item[corpus.history(u, stage)].tolist() for u in users]
+        histories = [row_of[corpus.history(u, stage)].tolist() for u in users]
         states = torch.from_numpy(encode_histories(model, table, histories)).to(device)
         return (states @ table.T)[:, of_item] + bias
 
     return evaluate(corpus, stage, score, max_users, protocol)
+
+
+def item_table(
+    model: SequenceModel, corpus: Corpus, vectors: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Vectors by content (U, d) -> a table (R, d) and the row of each item (N,): its content's, or its own
+    where the model has learned a residual of it."""
+    row_of = corpus.contents.of_item
+    if model.residual is None:
+        return vectors, row_of
+    learned = model.residual.find(corpus.item_ids)
+    (warm,) = np.nonzero(learned >= 0)
+    own = vectors[row_of[warm]] + model.residual.vectors.detach().cpu().numpy()[learned[warm]]
+    row_of = row_of.copy()
+    row_of[warm] = len(vectors) + np.arange(len(warm))
+    return np.concatenate([vectors, own]), row_of
 
 
 def choose_prior(model: SequenceModel, corpus: Corpus, vectors: NDArray[np.float32]) -> None:

@@ -1,5 +1,6 @@
 """Fine-tuning: a channel's corpus and the frozen backbone -> the channel's adapter, evaluated."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from app.core.rollout import Plan
 from app.model.adapters import RULE, attach, extract, first_layer, freeze_all_but
 from app.model.backbone import Backbone
-from app.model.encode import Progress, encode_items
+from app.model.encode import Progress, device_of, encode_items
 from app.model.inputs import Inputs
-from app.model.methods import AdapterConfig
+from app.model.methods import RECOMMENDED, AdapterConfig
+from app.model.residual import VECTORS, begun
 from app.model.transrec import TransRec
 from training.baselines import baselines, evaluate_popularity
 from training.dataset import Corpus, Stage
@@ -34,6 +36,7 @@ from training.towers import (
 
 # Learning rates of methods for which the common one does not do (docs/log.md).
 METHOD_RATES = {"fta": 1e-4, "ftn": 1e-4, "compacter": 3e-3, "k_adapter": 5e-4}
+STEPS, SMALLEST_BATCH, LARGEST_BATCH = 48, 32, 256  # steps an epoch, as far as the batch is between these
 
 
 class TrainingConfig(BaseModel):
@@ -41,7 +44,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    adapter: AdapterConfig = RECOMMENDED
     fit: FitConfig = Field(default_factory=FitConfig)
     warmup_epochs: int = Field(
         10, ge=0, le=100, description="first epochs on cached encoder states, without the item encoder's part"
@@ -124,10 +127,12 @@ def finetune(
 
     `on_step`, and `on_encode` while a whole catalogue is encoded, are called often: what they raise ends it.
     """
-    config = config.model_copy(update={"fit": _with_rate(config)})
+    config = config.model_copy(update={"fit": _filled_in(config, len(on.corpus.windows))})
     with SEEDED:
         torch.manual_seed(config.fit.seed)  # the adapter's first weights
         model = attach(on.backbone.model, config.adapter)
+    if config.adapter.item_residual:
+        _begin_residual(model, on.corpus)
     freeze_all_but(model, model.adapter)
     warm = None
     if checkpoints is None or checkpoints.load() is None:
@@ -138,7 +143,17 @@ def finetune(
         run.state.best = warm.best  # what follows replaces the warm-up's weights only by doing better
     state = run.fit(on_step, checkpoints)
     model.requires_grad_(False)
+    if model.residual:
+        model.residual = model.residual.as_stored()
     return Trained(extract(model), model, on.encode(model, on_encode), state)
+
+
+def _begin_residual(model: TransRec, corpus: Corpus) -> None:
+    """A row of zeros for each item that occurs in training; trained with the adapter."""
+    warm = [item for item, count in zip(corpus.item_ids, corpus.train_counts(), strict=True) if count]
+    vectors = nn.Parameter(torch.zeros(len(warm), model.config.dim, device=device_of(model)))
+    model.residual = begun(warm, vectors)
+    model.adapter[VECTORS] = vectors
 
 
 def tower_of(on: Subject, model: TransRec, config: AdapterConfig, on_encode: Progress | None) -> Tower:
@@ -159,18 +174,28 @@ def _item_encoder_part(model: TransRec) -> dict[str, nn.Parameter]:
     return mine | ({RULE: model.adapter[RULE]} if mine and RULE in model.adapter else {})
 
 
-def _with_rate(config: TrainingConfig) -> FitConfig:
-    """The fit's config; unless a learning rate was asked for, the method's own."""
-    if "learning_rate" in config.fit.model_fields_set or config.adapter.method not in METHOD_RATES:
-        return config.fit
-    return config.fit.model_copy(update={"learning_rate": METHOD_RATES[config.adapter.method]})
+def _filled_in(config: TrainingConfig, users: int) -> FitConfig:
+    """The fit's config; what was not asked for goes by the method and by how many users there are.
+
+    A larger batch has more negatives, but fewer steps an epoch: some 48 steps were best on small and on large
+    channels (docs/log.md, 11). The rate grows with the square root of the batch.
+    """
+    fit, asked = config.fit, config.fit.model_fields_set
+    if "learning_rate" not in asked and config.adapter.method in METHOD_RATES:
+        fit = fit.model_copy(update={"learning_rate": METHOD_RATES[config.adapter.method]})
+    if "batch_users" in asked:
+        return fit
+    batch = min(max(2 ** round(math.log2(users / STEPS)), SMALLEST_BATCH), LARGEST_BATCH)
+    more = 1.0 if "learning_rate" in asked else (batch / SMALLEST_BATCH) ** 0.5
+    return fit.model_copy(update={"batch_users": batch, "learning_rate": fit.learning_rate * more})
 
 
 def _rates(model: TransRec, fit: FitConfig) -> dict[str, float]:
-    """The item encoder's own learning rate, where one is asked for."""
-    if fit.item_learning_rate is None:
-        return {}
-    return dict.fromkeys((k for k in model.adapter if k.startswith("item/")), fit.item_learning_rate)
+    """Learning rates of their own: of a residual, and of the item encoder where one is asked for."""
+    rates = {VECTORS: fit.residual_learning_rate}
+    if fit.item_learning_rate is not None:
+        rates |= dict.fromkeys((k for k in model.adapter if k.startswith("item/")), fit.item_learning_rate)
+    return rates
 
 
 def _warm_up(
@@ -186,11 +211,14 @@ def _warm_up(
     backbone's. It has no checkpoint of its own: a job that is killed here starts it again.
     """
     behind = {k: p for k, p in model.adapter.items() if k not in _item_encoder_part(model)}
+    if config.adapter.method == "side":
+        return None  # its own steps are as cheap
     if not config.warmup_epochs or not any(p is not model.prior for p in behind.values()):
         return None
     # Learned tokens are read from the first step on, so a prompted encoder has states of its own.
     pooled = pooled_states(model, on.inputs, on_encode) if model.prompt_tokens else on.pooled(on_encode)
     tower = PooledTower(model, pooled)
     fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
+    rates = {VECTORS: fit.residual_learning_rate}
     told = on_step and (lambda step: on_step(replace(step, warming_up=True)))
-    return Run(model, behind, on.corpus, tower, fit).fit(told)
+    return Run(model, behind, on.corpus, tower, fit, rates).fit(told)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from app.model.encode import SequenceModel, device_of
 from app.model.losses import in_batch_softmax, sasrec_bce
+from training import distributed
 from training.dataset import Batch, Corpus, epoch_batches, steps_per_epoch
 from training.evaluate import choose_prior, evaluate_model
 from training.metrics import Metrics
@@ -33,6 +34,7 @@ class FitConfig(BaseModel):
     item_learning_rate: float | None = Field(
         None, gt=0, le=1, description="the item encoder's own, where it is to differ"
     )
+    residual_learning_rate: float = Field(1e-3, gt=0, le=1, description="of item_residual's vectors")
     log_q: float = Field(
         0.0, ge=0, le=1, description="strength of the logQ correction; 0 leaves popularity to the prior"
     )
@@ -41,7 +43,11 @@ class FitConfig(BaseModel):
         ge=1,
         description="sasrec and cpc: draw a step's negatives from this many items; unset: from all",
     )
-    batch_users: int = Field(32, ge=1, le=4096, description="users a step")
+    warmup_steps: int = Field(0, ge=0, description="first steps, in which the learning rates rise to full")
+    decay: bool = Field(
+        False, description="let the learning rates fall in a straight line, to a twentieth by `max_epochs`"
+    )
+    batch_users: int = Field(32, ge=1, le=4096, description="users a step; a job chooses it by the data")
     max_epochs: int = Field(20, ge=1, le=1000)
     patience: int = Field(3, ge=1, description="epochs without a better validation result before stopping")
     max_seconds: float = Field(3600, gt=0, description="stop after this time and keep the best epoch")
@@ -131,8 +137,11 @@ class Run:
             foreach=False,
             fused=True,
         )
+        self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.best = self._weights()
         self._pace = Pace()
+        found = model.residual
+        self.residual_rows = found.find(corpus.item_ids) if found else np.empty(0, np.int64)
         self.log_q = config.log_q * _log_share(corpus).to(device_of(model))
 
     def fit(self, on_step: OnStep | None = None, checkpoints: Checkpoints | None = None) -> FitState:
@@ -145,7 +154,7 @@ class Run:
                 if number < self.state.step:
                     continue  # done before the interruption
                 self.step(batch, number)
-                self.state.seconds = time.monotonic() - started
+                (self.state.seconds,) = distributed.agreed(time.monotonic() - started)
                 if on_step:
                     on_step(self._report())
                 if checkpoints and time.monotonic() - saved > self.config.checkpoint_seconds:
@@ -174,7 +183,8 @@ class Run:
         return s.epoch >= c.max_epochs or s.bad_epochs >= c.patience or s.seconds > c.max_seconds
 
     def _batches(self) -> Any:
-        return epoch_batches(self.corpus, self.config.batch_users, self.config.seed, self.state.epoch)
+        batches = epoch_batches(self.corpus, self.config.batch_users, self.config.seed, self.state.epoch)
+        return distributed.mine(batches)
 
     def step(self, batch: Batch, number: int) -> None:
         """Train on one batch, the epoch's `number`-th."""
@@ -187,10 +197,25 @@ class Run:
             loss = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        distributed.average([p.grad for p in self.trainable.values()])
+        self._set_rates(number)
         self.optimizer.step()
         self.state.step = number + 1
         self.state.losses.append(float(loss.detach()))
         self._pace.end()
+
+    def _set_rates(self, number: int) -> None:
+        """By position alone, so that a resumed run goes on where it was."""
+        c, steps = self.config, self._steps()
+        done = self.state.epoch * steps + number
+        share = min(1.0, (done + 1) / c.warmup_steps) if c.warmup_steps else 1.0
+        if c.decay:
+            share *= max(0.05, 1 - done / (c.max_epochs * steps))
+        for group, full in zip(self.optimizer.param_groups, self.full_rates, strict=True):
+            group["lr"] = full * share
+
+    def _steps(self) -> int:
+        return steps_per_epoch(self.corpus, self.config.batch_users) // distributed.processes()
 
     def loss(self, batch: Batch) -> Tensor:
         """The objective on one batch, with gradients."""
@@ -198,8 +223,7 @@ class Run:
         rows, target, real = (torch.from_numpy(a).to(device) for a in (batch.rows, batch.target, batch.real))
         if self.config.objective != "in_batch":
             return self._bce_loss(batch, rows, target, real)
-        contents, of_item = np.unique(self.corpus.contents.of_item[batch.items], return_inverse=True)
-        items = self._encode(contents)[torch.from_numpy(of_item).to(device)]  # (N, d)
+        items = self._items(batch.items)  # (N, d)
         states = self.model.users(items[rows], real)[real]  # (P, d)
         user = torch.arange(len(rows), device=device).unsqueeze(1).expand_as(real)[real]  # (P,)
         own = torch.zeros(len(rows), len(items), dtype=torch.bool, device=device)  # (B, N)
@@ -207,9 +231,17 @@ class Run:
         log_q = self.log_q[torch.from_numpy(batch.items).to(device)]
         return in_batch_softmax(states, items, target[real], log_q, own[user])
 
-    def _encode(self, contents: NDArray[np.int64]) -> Tensor:
+    def _items(self, items: NDArray[np.int64]) -> Tensor:
+        """Item rows (N,) -> their vectors (N, d), each distinct content encoded once."""
+        contents, of_item = np.unique(self.corpus.contents.of_item[items], return_inverse=True)
         self._pace.items += len(contents)
-        return self.tower(contents)
+        device = device_of(self.model)
+        vectors = self.tower(contents)[torch.from_numpy(of_item).to(device)]
+        if self.model.residual is None:
+            return vectors
+        rows = torch.from_numpy(self.residual_rows[items]).to(device)
+        own = self.model.residual.vectors[rows.clamp_min(0)]
+        return vectors + own * (rows >= 0).unsqueeze(1)
 
     def _bce_loss(self, batch: Batch, rows: Tensor, target: Tensor, real: Tensor) -> Tensor:
         """SASRec's loss at every real position; CPC's at the last one only, one target and one negative."""
@@ -217,10 +249,8 @@ class Run:
         predicts = real.clone()
         if self.config.objective == "cpc":
             predicts[:, :-1] = False
-        of_item = self.corpus.contents.of_item
-        drawn = of_item[negative[predicts.cpu().numpy()]]  # (P,)
-        contents, inverse = np.unique(np.concatenate([of_item[batch.items], drawn]), return_inverse=True)
-        vectors = self._encode(contents)[torch.from_numpy(inverse).to(rows.device)]
+        drawn = negative[predicts.cpu().numpy()]  # (P,)
+        vectors = self._items(np.concatenate([batch.items, drawn]))
         items, negatives = vectors[: len(batch.items)], vectors[len(batch.items) :]
         states = self.model.users(items[rows], real)[predicts]  # (P, d)
         return sasrec_bce(states, items[target[predicts]], negatives)
@@ -245,16 +275,17 @@ class Run:
 
     def _end_epoch(self) -> None:
         found, s = self.validate(), self.state
+        hr10, ndcg10 = distributed.agreed(found.hr10, found.ndcg10)
         s.curve.append(
             {
                 "epoch": s.epoch,
                 "loss": float(np.mean(s.losses)),
-                "hr10": found.hr10,
-                "ndcg10": found.ndcg10,
+                "hr10": hr10,
+                "ndcg10": ndcg10,
                 "seconds": round(s.seconds, 1),
             }
         )
-        figures = (found.hr10, found.ndcg10)
+        figures = (hr10, ndcg10)
         better = figures > tuple(s.best)  # a list, when it comes from a checkpoint's JSON
         s.bad_epochs = 0 if better else s.bad_epochs + 1
         if better:
@@ -263,7 +294,7 @@ class Run:
 
     def _report(self) -> StepReport:
         s = self.state
-        steps = steps_per_epoch(self.corpus, self.config.batch_users)
+        steps = self._steps()
         pace, epochs = self._pace.per_second, self.config.max_epochs
         return StepReport(s.epoch, s.step, steps, s.losses[-1], s.seconds, s.curve, pace, epochs)
 

@@ -31,6 +31,10 @@ class IDRec(nn.Module):
         self.user_encoder = UserEncoder(config)
         self.prior = nn.Parameter(torch.zeros(1)) if popularity_prior else None
 
+    @property
+    def residual(self) -> None:
+        """None: the table itself is of items."""
+
     def users(self, e: Tensor, real: Tensor) -> Tensor:
         """Item vectors (B, L, d) and (B, L) bool -> user states (B, L, d); score = state . item."""
         return self.user_encoder(e, real)  # type: ignore[no-any-return]

@@ -28,7 +28,9 @@ INTERRUPTED = 130  # the exit status of what Ctrl-C has ended
 def train(
     client: Client,
     channel: Channel,
-    method: Annotated[str, typer.Option(help="houlsby, lora, ...: see docs/adapters.md.")] = "houlsby",
+    method: Annotated[
+        str | None, typer.Option(help="houlsby, lora, ...: see docs/adapters.md; else what is recommended.")
+    ] = None,
     knob: Annotated[
         list[str] | None, typer.Option(help=f"A knob of it, bottleneck=32; repeatable. {_KNOBS}.")
     ] = None,

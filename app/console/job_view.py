@@ -20,7 +20,7 @@ MINUTE, HOUR = 60, 3600
 def knobs(config: dict[str, Any]) -> str:
     """An adapter's sizes, and what else of it is not the method's default, in a few words."""
     spec = METHODS.get(config["method"])
-    usual = {**(spec.knobs if spec else {}), "popularity_prior": True}
+    usual = {**(spec.knobs if spec else {}), "popularity_prior": True, "item_residual": False}
     words = [
         f"no {name}" if value is False else name if value is True else f"{name} {value}"
         for name, value in config.items()

@@ -9,7 +9,7 @@ from app.console.gateway import ApiProblem
 from app.console.people import people
 from app.console.security import PATH
 from app.console.visit import ChannelDep, ChannelVisit
-from app.model.methods import METHODS
+from app.model.methods import METHODS, RECOMMENDED, recommended
 
 router = APIRouter()
 NOT_FOUND = 404
@@ -72,7 +72,8 @@ async def delete(here: ChannelDep, confirm: Annotated[str, Form()] = "") -> Resp
 
 def _job(known: dict[str, Any], method: str, becomes: str) -> dict[str, Any]:
     """A job of that method: the known one's knobs, if it is of the same."""
-    job = {"adapter": {"method": method}, **known, "promote": becomes != "version"}
+    adapter = recommended() if method == RECOMMENDED.method else {"method": method}
+    job = {"adapter": adapter, **known, "promote": becomes != "version"}
     if becomes != "challenger":
         job.pop("as_challenger", None)
     elif not job.get("as_challenger"):
@@ -94,6 +95,7 @@ async def _policy(here: ChannelVisit) -> dict[str, Any]:
         "policy": policy,
         "names": names,
         "methods": list(METHODS),
+        "recommended": RECOMMENDED.method,
         "becomes": BECOMES,
         "chosen": _chosen(policy),
     }

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.console.gateway import ApiProblem
+from app.model.methods import RECOMMENDED
 
-DEFAULT_METHOD = "houlsby"
+DEFAULT_METHOD = RECOMMENDED.method
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ MORE = (
     Field("fit.max_epochs", "Epochs at most", "It stops before when validation no longer gets better.", 20),
     Field("fit.patience", "Patience", "Epochs without a better result before it stops.", 3),
     Field("fit.learning_rate", "Learning rate", "Empty: the method's own.", "the method's own", step="any"),
-    Field("fit.batch_users", "Batch", "Users a step.", 32),
+    Field("fit.batch_users", "Batch", "Users a step; left empty, by how many the channel has.", 32),
     Field("fit.max_seconds", "Seconds at most", "Then the best epoch is kept.", 3600, step="any"),
     Field("fit.seed", "Seed", "The same seed and data give the same adapter.", 0),
     Field(

@@ -82,6 +82,7 @@ _ALONE: dict[str, Any] = {
     "tune_layer_norm": False,
     "tune_dtl": False,
     "popularity_prior": False,
+    "item_residual": False,
 }
 _PATHS = {"mha": "attention.output", "ffn": "output", "down": "adapter_down.0", "up": "adapter_up"}
 _LINEAR = {"weight": "weight", "bias": "bias"}

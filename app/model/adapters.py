@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from app.core.errors import Invalid
-from app.model import bottlenecks, k_adapter, lora, prompts, side
+from app.model import bottlenecks, k_adapter, lora, prompts, residual, side
 from app.model.bottlenecks import Bottleneck, Compacter
 from app.model.families import USER, Part, PartName, Site, family_of
 from app.model.methods import METHODS, AdapterConfig
@@ -83,6 +83,7 @@ def attach(model: TransRec, config: AdapterConfig) -> TransRec:
     mine.adapter = {site.name: site.own() for site in sites(mine) if _is_tuned(site, config, first)}
     with torch.device(mine.dtl.weight.device):
         mine.adapter |= _insert(mine, config, first)
+        mine.prior = None  # the backbone's is for channels without an adapter
         if config.popularity_prior:
             mine.prior = mine.adapter[PRIOR] = nn.Parameter(torch.zeros(1))
     return mine
@@ -145,13 +146,17 @@ def freeze_all_but(model: TransRec, trainable: dict[str, nn.Parameter]) -> None:
 
 
 def extract(model: TransRec) -> dict[str, Tensor]:
-    """The adapter's weights by site, copied to the CPU."""
-    return {k: p.detach().cpu().clone() for k, p in model.adapter.items()}
+    """The adapter's tensors by site, copied to the CPU."""
+    own = {k: p.detach().cpu().clone() for k, p in model.adapter.items()}
+    return own | (model.residual.tensors() if model.residual else {})
 
 
 def load(model: TransRec, config: AdapterConfig, weights: dict[str, Tensor]) -> TransRec:
     """`attach` and fill with `weights`; raises `Invalid` unless names, shapes and values all fit."""
     mine = attach(model, config)
+    if config.item_residual:
+        mine.residual = residual.read(weights, model.config.dim)
+        weights = {k: tensor for k, tensor in weights.items() if k not in residual.TENSORS}
     check(weights, {k: p.shape for k, p in mine.adapter.items()})
     with torch.no_grad():
         for name, place in mine.adapter.items():
@@ -164,6 +169,14 @@ def shapes(model: TransRec, config: AdapterConfig) -> dict[str, torch.Size]:
     meta = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
     buffers = {id(b): b.to("meta") for b in model.buffers()}
     return {k: p.shape for k, p in attach(copy.deepcopy(model, meta | buffers), config).adapter.items()}
+
+
+def check_header(found: Mapping[str, torch.Size], model: TransRec, config: AdapterConfig) -> None:
+    """Raise `Invalid` where tensors of such shapes are not such an adapter's; nothing is allocated."""
+    if config.item_residual:
+        residual.check_shapes(found, model.config.dim)
+        found = {k: shape for k, shape in found.items() if k not in residual.TENSORS}
+    check_shapes(found, shapes(model, config))
 
 
 def check_shapes(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:

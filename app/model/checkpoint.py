@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from app.core.errors import Invalid
+from app.model import residual
 from app.model.methods import AdapterConfig
 
 MAX_HEADER_BYTES = 1024**2  # some hundred tensors of a hundred bytes each, ten times over
@@ -18,8 +19,11 @@ _REMEDY = "Download an adapter of this service to see how one is laid out."
 
 
 def adapter_to_bytes(weights: dict[str, Tensor], config: AdapterConfig, fingerprint: str) -> bytes:
-    """Weights by site name -> safetensors in float32 that `adapter_from_bytes` reads back."""
-    tensors = {name: weights[name].detach().cpu().float().contiguous() for name in sorted(weights)}
+    """Tensors by site name -> safetensors that `adapter_from_bytes` reads back.
+
+    Weights are float32; a residual, of which there are many rows, is float16 and bytes.
+    """
+    tensors = {name: _as_stored(name, weights[name]) for name in sorted(weights)}
     metadata = {
         "method": config.method,
         "config": config.model_dump_json(exclude_none=True),
@@ -69,6 +73,11 @@ def adapter_from_bytes(data: bytes) -> tuple[dict[str, Tensor], AdapterConfig, s
     # Floats of other widths become float32 here, so that one too big for it is found as infinite.
     weights = {k: v.to(torch.float32) if v.dtype.is_floating_point else v for k, v in tensors.items()}
     return weights, header.config, header.fingerprint
+
+
+def _as_stored(name: str, tensor: Tensor) -> Tensor:
+    dtype = {residual.ITEMS: torch.uint8, residual.VECTORS: torch.float16}.get(name, torch.float32)
+    return tensor.detach().cpu().to(dtype).contiguous()
 
 
 def _broken(reason: str) -> Invalid:

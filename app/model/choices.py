@@ -7,10 +7,8 @@ from typing import Any
 from app.core.errors import Invalid
 from app.core.names import Modality
 from app.model.adapters import check_fits, part, shapes, sites
-from app.model.methods import METHODS, AdapterConfig
+from app.model.methods import COMMON, METHODS, RECOMMENDED, AdapterConfig
 from app.model.transrec import TransRec
-
-PRIOR = "popularity_prior"
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,9 @@ def _choice(model: TransRec, name: str) -> Choice:
         count = None
     knobs = [_knob(model, k, default) for k, default in spec.knobs.items() if k not in spec.fixed]
     share = None if count is None else round(count / whole, 6)
-    return Choice(name, spec.summary, spec.modality, count, share, (*knobs, _knob(model, PRIOR, True)))
+    usual = RECOMMENDED if name == RECOMMENDED.method else config
+    common = [_knob(model, k, getattr(usual, k)) for k in COMMON]
+    return Choice(name, spec.summary, spec.modality, count, share, (*knobs, *common))
 
 
 def _knob(model: TransRec, name: str, default: Any) -> Knob:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from app.model.device import autocast
 from app.model.inputs import Inputs
+from app.model.residual import Residual
 from app.model.transrec import TransRec, TransRecConfig
 
 Progress = Callable[[int, int], None]
@@ -34,6 +35,10 @@ class SequenceModel(Protocol):
     @property
     def prior(self) -> nn.Parameter | None:
         """(1,) weight of the popularity prior, if it has one."""
+
+    @property
+    def residual(self) -> Residual | None:
+        """What it has learned of single items, if it has."""
 
     def users(self, e: Tensor, real: Tensor) -> Tensor:
         """Item vectors (B, L, d) and (B, L) bool -> user states (B, L, d); score = state . item."""

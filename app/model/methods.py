@@ -130,6 +130,9 @@ class AdapterConfig(BaseModel):
     popularity_prior: bool = Field(
         True, description="one more number: score = user . item + prior * log(1 + interactions of the item)"
     )
+    item_residual: bool = Field(
+        False, description="a learned vector for each item trained on, added to what its content says"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -142,7 +145,7 @@ class AdapterConfig(BaseModel):
         if spec is None:
             return given  # pydantic lists the methods
         asked = {k: v for k, v in given.items() if v is not None}
-        for knob in asked.keys() & (cls.model_fields.keys() - {"method", "popularity_prior"}):
+        for knob in asked.keys() & (cls.model_fields.keys() - {"method", *COMMON}):
             _check_knob(method, spec, knob, asked[knob])
         return {**spec.knobs, **asked}
 
@@ -170,8 +173,20 @@ class AdapterConfig(BaseModel):
         return self.encoders in (None, "both", encoder)
 
 
+COMMON = ("popularity_prior", "item_residual")
+"""Knobs of every method."""
+
 PHM_DIM = 4
 """Compacter's hypercomplex dimension n, as in the paper."""
+
+
+RECOMMENDED = AdapterConfig(method="side", item_residual=True)
+"""What a training job makes that asks for nothing else: docs/benchmarks.md says why."""
+
+
+def recommended() -> dict[str, Any]:
+    """It as a body says it: what is not the method's default, to which knobs can be added."""
+    return RECOMMENDED.model_dump(include={"method", "item_residual"})
 
 
 def k_heads(bottleneck: int) -> int:

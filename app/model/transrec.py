@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from app.model.residual import Residual
+
 Pooling = Literal["cls", "mean"]
 
 
@@ -26,6 +28,7 @@ class TransRecConfig:
     dropout: float = 0.1
     max_tokens: int = 30
     image_size: tuple[int, int] | None = None  # (height, width) in pixels; None for texts
+    prior: float | None = None  # weight of the popularity prior of a bare backbone
 
     def as_dict(self) -> dict[str, Any]:
         """What is set, as plain JSON values."""
@@ -212,9 +215,12 @@ class TransRec(nn.Module):
         self.dtl = nn.Linear(self.width, config.dim)
         init_xavier(self.dtl)
         self.user_encoder = UserEncoder(config)
-        # (1,) weight of the popularity prior; only a channel's own model has one, see adapters.py.
+        # (1,) weight of the popularity prior; a channel's own model has its own or none, see adapters.py.
         self.prior: nn.Parameter | None
-        self.register_parameter("prior", None)
+        prior = None if config.prior is None else nn.Parameter(torch.tensor([float(config.prior)]))
+        self.register_parameter("prior", prior)
+        # What it has learned of single items; only a channel's own model has any.
+        self.residual: Residual | None = None
         # What a channel owns, by site; empty in a backbone.
         self.adapter: dict[str, nn.Parameter] = {}
 

@@ -13,6 +13,7 @@ from app.model.backbone import Backbone
 from app.model.bank_slots import AdapterWeights
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
 from app.model.methods import AdapterConfig
+from app.model.residual import Residual
 from app.model.transrec import TransRec
 from app.serving.release import ADAPTER
 from app.serving.source import Target
@@ -38,6 +39,11 @@ class Adapted:
             return self.backbone.model
         weights, config = self._weights
         return adapters.load(self.backbone.model, config, weights)
+
+    @property
+    def residual(self) -> Residual | None:
+        """What it has learned of single items."""
+        return self.model.residual
 
     @property
     def item_side(self) -> AdapterWeights:

@@ -181,9 +181,11 @@ class _Making:
         for chunk, encoded in self._encoded(catalog, missing, item_of):
             fresh[chunk] = encoded
         out[done:] = fresh[names.of_item]
-        self._check_finite(out, bool(before))
         if len(missing) > KEEP_SHARE * catalog.size:
-            self._keep(catalog, out)
+            self._keep(catalog, self._all_known() | dict(zip(names.distinct, fresh, strict=True)))
+        if done < catalog.size and (residual := self.adapted.residual):
+            out[done:] += residual.of([catalog.item_id(row) for row in range(done, catalog.size)])
+        self._check_finite(out, bool(before))
         return out
 
     def _known(self, names: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
@@ -192,13 +194,24 @@ class _Making:
         if before and len(names) <= FEW:
             heads = before.catalog.digests
             rows = {name: np.flatnonzero((heads == np.frombuffer(name, np.uint8)).all(1)) for name in names}
-            return {name: before.vectors[found[0]] for name, found in rows.items() if len(found)}
-        known = self._stored()
+            bare = {name: self._of_content_alone(before, found) for name, found in rows.items()}
+            return {name: before.vectors[found[0]] for name, found in bare.items() if len(found)}
+        return self._all_known()
+
+    def _all_known(self) -> dict[bytes, NDArray[np.float32]]:
+        known, before = self._stored(), self._vectors_before
         if before:
-            digests = (digest.tobytes() for digest in before.catalog.digests)
-            known |= dict(zip(digests, before.vectors, strict=True))
+            bare = self._of_content_alone(before, np.arange(before.facts.items))
+            known |= {before.catalog.digests[row].tobytes(): before.vectors[row] for row in bare}
         dim = self.backbone.model.config.dim
         return {name: vector for name, vector in known.items() if vector.shape == (dim,)}
+
+    def _of_content_alone(self, before: Bundle, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the rows whose vectors hold no residual: what their content says."""
+        residual = self.adapted.residual
+        if residual is None:
+            return rows
+        return rows[residual.find([before.catalog.item_id(row) for row in rows]) < 0]
 
     def _stored(self) -> dict[bytes, NDArray[np.float32]]:
         target = self.target
@@ -239,11 +252,10 @@ class _Making:
             if not np.isfinite(user).all():
                 raise Invalid("The user encoder gives NaN or infinite values. Train the adapter again.")
 
-    def _keep(self, catalog: Catalog, encoded: NDArray[np.float32]) -> None:
-        """Store the vectors for other machines; without them they merely encode again."""
-        names = distinct_contents([digest.tobytes() for digest in catalog.digests])
-        first = np.unique(names.of_item, return_index=True)[1]
-        data = snapshot_to_bytes(names.distinct, encoded[first])
+    def _keep(self, catalog: Catalog, known: dict[bytes, NDArray[np.float32]]) -> None:
+        """Store the catalogue's for other machines; without them they merely encode again."""
+        names = [n for n in distinct_contents([d.tobytes() for d in catalog.digests]).distinct if n in known]
+        data = snapshot_to_bytes(names, np.stack([known[name] for name in names]))
         target = self.target
         try:
             with self.builder.db.session() as s:

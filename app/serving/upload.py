@@ -32,7 +32,7 @@ def accept_adapter(backbone: Backbone, data: bytes) -> tuple[bytes, AdapterConfi
             f"{backbone.fingerprint[:12]!r}. Train it on this one.",
             expected=backbone.fingerprint,
         )
-    adapters.check_shapes(header.shapes, adapters.shapes(backbone.model, config))  # before they are read
+    adapters.check_header(header.shapes, backbone.model, config)  # before they are read
     weights, _, _ = adapter_from_bytes(data)
     _try_out(backbone, adapters.load(backbone.model, config, weights))
     return adapter_to_bytes(weights, config, fingerprint), config

@@ -51,14 +51,18 @@ def test_the_backbone_is_never_written(on: Subject) -> None:
     assert all(torch.equal(v, before[k]) for k, v in on.backbone.model.state_dict().items())
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 5, 9])
-def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(on: Subject, stop_at: int) -> None:
-    whole = finetune(on, config())
+@pytest.mark.parametrize(("stop_at", "residual"), [(1, False), (3, False), (5, True), (9, False)])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    on: Subject, stop_at: int, residual: bool
+) -> None:
+    asked = config()
+    asked = asked.model_copy(update={"adapter": SMALL.model_copy(update={"item_residual": residual})})
+    whole = finetune(on, asked)
     memory = Memory(stop_at)
     with pytest.raises(KeyboardInterrupt):
-        finetune(on, config(), checkpoints=memory)
+        finetune(on, asked, checkpoints=memory)
     memory.stop_at = None
-    resumed = finetune(on, config(), checkpoints=memory)
+    resumed = finetune(on, asked, checkpoints=memory)
     assert [(c["loss"], c["hr10"]) for c in whole.state.curve] == [
         (c["loss"], c["hr10"]) for c in resumed.state.curve
     ]

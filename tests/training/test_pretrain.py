@@ -9,7 +9,7 @@ from tests.fakes import ENCODER, build_backbone, picture
 from tests.pictures import tarred
 from tests.training.conftest import chains
 from training.fit import FitConfig
-from training.pretrain import Recipe, pretrain, read_recipe
+from training.pretrain import Recipe, Watch, pretrain, read_recipe
 from training.sources import read_retail, read_tsv
 
 
@@ -30,7 +30,7 @@ def test_a_recipe_gives_a_backbone_that_loads(backbone_folder: Path, tmp_path: P
         name="new", encoder=encoder, pooling="mean", sources=["one", "two"], top_layers=1, frozen=fit, top=fit
     )
     said: list[str] = []
-    fingerprint = pretrain(recipe, tmp_path, tmp_path / "out", said.append)
+    fingerprint = pretrain(recipe, tmp_path, tmp_path / "out", Watch(said.append))
     loaded = load_backbone(str(tmp_path / "out"))
     assert loaded.fingerprint == fingerprint
     assert (tmp_path / "out" / "item_encoder.safetensors").is_file()  # the tuned top layer
@@ -48,7 +48,7 @@ def test_a_recipe_on_images_finds_its_encoder_in_the_folder_it_writes(tmp_path: 
         {"name": "new", "encoder": ENCODER, "pooling": "cls", "sources": ["posters"], "image_size": (24, 16)}
         | {"length": 10, "top_layers": 1, "frozen": fit, "top": fit}
     )
-    fingerprint = pretrain(recipe, tmp_path, out, lambda _: None)
+    fingerprint = pretrain(recipe, tmp_path, out, Watch(lambda _: None))
     loaded = load_backbone(str(out))
     assert (loaded.fingerprint, loaded.modality) == (fingerprint, "image")
     assert loaded.model.config.image_size == (24, 16)

@@ -9,7 +9,7 @@ from app.api.schemas.base import Answer, Body
 from app.core.names import Modality
 from app.core.priority import Priority
 from app.core.rollout import Plan
-from app.model.methods import AdapterConfig
+from app.model.methods import RECOMMENDED, AdapterConfig
 
 
 class FitOptions(Body):
@@ -18,6 +18,9 @@ class FitOptions(Body):
     objective: Literal["in_batch", "sasrec", "cpc"] | None = None
     learning_rate: float | None = Field(None, gt=0, le=1, examples=[0.001])
     item_learning_rate: float | None = Field(None, gt=0, le=1)
+    residual_learning_rate: float | None = Field(None, gt=0, le=1)
+    warmup_steps: int | None = Field(None, ge=0)
+    decay: bool | None = None
     negative_pool: int | None = Field(None, ge=1)
     batch_users: int | None = Field(None, ge=1, le=4096)
     max_epochs: int | None = Field(None, ge=1, le=1000)
@@ -32,7 +35,7 @@ class FitOptions(Body):
 class NewJob(Body):
     """A training job to start; every field has a default."""
 
-    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    adapter: AdapterConfig = Field(RECOMMENDED, description="What to train; left out: what is recommended.")
     fit: FitOptions = Field(default_factory=FitOptions)
     warmup_epochs: int = Field(
         10,

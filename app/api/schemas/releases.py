@@ -44,7 +44,9 @@ class ReleaseOut(Answer):
     source: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
-    trainable: int | None = Field(0, description="Parameters; null where that cannot be said.")
+    trainable: int | None = Field(
+        0, description="Parameters, item residuals not counted; null where that cannot be said."
+    )
     bytes: int = Field(0, description="Of its weights.")
     job_id: str | None = None
     created_at: datetime | None = None

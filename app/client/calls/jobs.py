@@ -6,11 +6,12 @@ from typing import Any, Literal
 from app.api.schemas.jobs import JobOut, MethodOut, NewJob, WorkerOut
 from app.client.call import ADMIN, Call, at, many, one
 from app.core.rollout import Plan
+from app.model.methods import recommended
 
 
 def train(
     channel: str,
-    method: str = "houlsby",
+    method: str | None = None,
     *,
     knobs: Mapping[str, Any] | None = None,
     fit: Mapping[str, Any] | None = None,
@@ -21,10 +22,11 @@ def train(
 ) -> Call[JobOut]:
     """Start a training job: a `method` with its `knobs`, and how to `fit` (`max_epochs`, `max_seconds`, ...).
 
+    Without a method the knobs are changes of what is recommended.
     What passes the gate becomes champion, or with a plan challenger, unless `promote` is False.
     """
     asked = {
-        "adapter": {"method": method, **(knobs or {})},
+        "adapter": {**({"method": method} if method else recommended()), **(knobs or {})},
         "fit": fit or {},
         "warmup_epochs": warmup_epochs,
         "promote": promote,

@@ -28,6 +28,7 @@ def test_the_methods_and_what_they_train(shop: Shop, backbone: tuple[str, Backbo
         "tune_layer_norm",
         "tune_dtl",
         "popularity_prior",
+        "item_residual",
     ]
     assert (knobs["rank"]["type"], knobs["rank"]["default"]) == ("integer", 8)
     assert (knobs["rank"]["minimum"], knobs["rank"]["maximum"]) == (1, 256)
