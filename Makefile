@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed."
 
-demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about 2 minutes; ARGS=--help)
+demo: install ## Real data: load, recommend, train an adapter, hot-swap it (about a minute; ARGS=--help)
 	@$(BIN)/transrec demo $(ARGS)
 
 test: install ## All tests against real SQLite, PostgreSQL and Valkey (about 25 minutes on 2 cores; ARGS="-k name")

@@ -257,7 +257,7 @@ def show_metrics(job: Any) -> None:
     rows = {
         "popularity": "popularity",
         "before (zero-shot)": "zero_shot",
-        "after (Houlsby adapter)": "adapter",
+        "after (the adapter)": "adapter",
     }
     for label, name in rows.items():
         m = job["result"]["test"][name]
