@@ -83,7 +83,7 @@ def test_train_evaluate_promote_roll_back_and_try(
     assert "0 of 0 recommendations" in transrec("adapter", "challenger", "show", "books", **variables).stdout
     ask("adapter", "challenger", "remove", "books")
     listed = transrec("adapter", "list", "books", **variables).stdout
-    assert "champion" in listed and "houlsby" in listed and "upload" in listed
+    assert "champion" in listed and "side" in listed and "upload" in listed
 
 
 def test_ctrl_c_leaves_the_job_running(transrec: Transrec, variables: dict[str, str], worker: Worker) -> None:
