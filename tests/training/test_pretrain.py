@@ -8,7 +8,7 @@ from app.model.backbone import load_backbone
 from tests.fakes import ENCODER, build_backbone, picture
 from tests.pictures import tarred
 from tests.training.conftest import chains
-from training.fit import FitConfig
+from training.fit import FitConfig, StepReport
 from training.pretrain import Recipe, Watch, pretrain, read_recipe
 from training.sources import read_retail, read_tsv
 
@@ -52,6 +52,39 @@ def test_a_recipe_on_images_finds_its_encoder_in_the_folder_it_writes(tmp_path: 
     loaded = load_backbone(str(out))
     assert (loaded.fingerprint, loaded.modality) == (fingerprint, "image")
     assert loaded.model.config.image_size == (24, 16)
+
+
+def test_a_killed_pretraining_goes_on_where_it_was(backbone_folder: Path, tmp_path: Path) -> None:
+    write_source(tmp_path, "one")
+    fit = FitConfig(batch_users=16, max_epochs=2, checkpoint_seconds=0, warmup_steps=3, decay=True)
+    encoder = f"directory:{backbone_folder / ENCODER.removeprefix('directory:')}"
+    recipe = Recipe(
+        name="new",
+        encoder=encoder,
+        pooling="mean",
+        sources=["one"],
+        top_layers=1,
+        prior=0.5,
+        frozen=fit,
+        top=fit,
+    )
+    whole = pretrain(recipe, tmp_path, tmp_path / "whole", Watch(lambda _: None))
+    out, steps = tmp_path / "out", 0
+
+    def killed(_: StepReport) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 11:  # in the second stage's first epoch: 8 steps are the first stage
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(recipe, tmp_path, out, Watch(lambda _: None, killed))
+    assert {path.name for path in (out / "checkpoint").iterdir()} == {"frozen.safetensors", "top.safetensors"}
+    after = list[StepReport]()
+    assert pretrain(recipe, tmp_path, out, Watch(lambda _: None, after.append)) == whole
+    assert len(after) == 16 - 10  # the killed step had no checkpoint yet
+    assert not (out / "checkpoint").exists()
+    assert load_backbone(str(out)).model.config.prior == 0.5
 
 
 @pytest.mark.parametrize("name", ["minilm-transrec", "vit-transrec"])
