@@ -98,6 +98,7 @@ async def _form(
     return {
         "methods": methods,
         "method": _method(methods, values),
+        "recommended": DEFAULT_METHOD,
         "more_fields": MORE,
         "values": values,
         "errors": errors,
