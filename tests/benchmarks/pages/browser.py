@@ -64,7 +64,7 @@ def _open(chromium: Browser, url: str, cookie: str, path: str) -> dict[str, floa
     sizes: dict[str, float] = {}
     asked: list[Any] = []
     network = context.new_cdp_session(page)
-    network.on("Network.requestWillBeSent", asked.append)
+    network.on("Network.requestWillBeSent", lambda event: asked.append(event))
     network.on("Network.loadingFinished", lambda e: sizes.update({e["requestId"]: e["encodedDataLength"]}))
     network.send("Network.enable")
     answer = page.goto(f"{url}{path}", wait_until="networkidle", timeout=LONGEST_MS)
