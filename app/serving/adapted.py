@@ -13,7 +13,7 @@ from app.model.backbone import Backbone
 from app.model.bank_slots import AdapterWeights
 from app.model.checkpoint import adapter_from_bytes, adapter_to_bytes
 from app.model.methods import AdapterConfig
-from app.model.residual import Residual
+from app.model.residual import Residual, read
 from app.model.transrec import TransRec
 from app.serving.release import ADAPTER
 from app.serving.source import Target
@@ -40,10 +40,13 @@ class Adapted:
         weights, config = self._weights
         return adapters.load(self.backbone.model, config, weights)
 
-    @property
+    @cached_property
     def residual(self) -> Residual | None:
-        """What it has learned of single items."""
-        return self.model.residual
+        """What it has learned of single items; without the model, which a small change does not need."""
+        if self._file is None:
+            return None
+        weights, config = self._weights
+        return read(weights, self.backbone.model.config.dim) if config.item_residual else None
 
     @property
     def item_side(self) -> AdapterWeights:

@@ -182,7 +182,7 @@ class _Making:
             fresh[chunk] = encoded
         out[done:] = fresh[names.of_item]
         if len(missing) > KEEP_SHARE * catalog.size:
-            self._keep(catalog, self._all_known() | dict(zip(names.distinct, fresh, strict=True)))
+            self._keep(catalog, self._all_known | dict(zip(names.distinct, fresh, strict=True)))
         if done < catalog.size and (residual := self.adapted.residual):
             out[done:] += residual.of([catalog.item_id(row) for row in range(done, catalog.size)])
         self._check_finite(out, bool(before))
@@ -196,9 +196,11 @@ class _Making:
             rows = {name: np.flatnonzero((heads == np.frombuffer(name, np.uint8)).all(1)) for name in names}
             bare = {name: self._of_content_alone(before, found) for name, found in rows.items()}
             return {name: before.vectors[found[0]] for name, found in bare.items() if len(found)}
-        return self._all_known()
+        return self._all_known
 
+    @cached_property
     def _all_known(self) -> dict[bytes, NDArray[np.float32]]:
+        """All that the database and the base have, by content digest."""
         known, before = self._stored(), self._vectors_before
         if before:
             bare = self._of_content_alone(before, np.arange(before.facts.items))
