@@ -219,6 +219,5 @@ def _warm_up(
     pooled = pooled_states(model, on.inputs, on_encode) if model.prompt_tokens else on.pooled(on_encode)
     tower = PooledTower(model, pooled)
     fit = config.fit.model_copy(update={"max_epochs": config.warmup_epochs})
-    rates = {VECTORS: fit.residual_learning_rate}
     told = on_step and (lambda step: on_step(replace(step, warming_up=True)))
-    return Run(model, behind, on.corpus, tower, fit, rates).fit(told)
+    return Run(model, behind, on.corpus, tower, fit, _rates(model, fit)).fit(told)

@@ -2,10 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.core.errors import Invalid
-from app.model.backbone import SHIPPED, SIDECAR, Backbone, load_backbone
+from app.model.backbone import SIDECAR, Backbone, find_backbone, load_backbone
 from app.model.encode import encode_items
 from training.dataset import build_corpus
 from training.evaluate import evaluate_model
@@ -39,7 +38,7 @@ def measure(backbone: Backbone) -> dict[str, dict[str, float]]:
 def record(name_or_path: str) -> dict[str, dict[str, float]]:
     """Measure, and write the figures into the backbone's folder."""
     found = measure(load_backbone(name_or_path))
-    path = _sidecar(name_or_path)
+    path = find_backbone(name_or_path) / SIDECAR
     sidecar = json.loads(path.read_text()) | {"zero_shot": found}
     path.write_text(json.dumps(sidecar, indent=2) + "\n")
     return found
@@ -48,7 +47,7 @@ def record(name_or_path: str) -> dict[str, dict[str, float]]:
 def verify(name_or_path: str) -> list[Check]:
     """Load it, which checks its fingerprint, and measure; raises `Invalid` where nothing was recorded."""
     backbone = load_backbone(name_or_path)
-    recorded = json.loads(_sidecar(name_or_path).read_text()).get("zero_shot")
+    recorded = json.loads((find_backbone(name_or_path) / SIDECAR).read_text()).get("zero_shot")
     if not recorded:
         raise Invalid(f"'{name_or_path}' fits its fingerprint, but no accuracy was recorded. Give --record.")
     found = measure(backbone)
@@ -63,8 +62,3 @@ def _zero_shot(backbone: Backbone, department: str) -> dict[str, float]:
     vectors = encode_items(backbone.model, backbone.inputs(corpus.contents.distinct))
     found = evaluate_model(backbone.model, corpus, "test", vectors).overall.as_dict()
     return {figure: found[figure] for figure in FIGURES}
-
-
-def _sidecar(name_or_path: str) -> Path:
-    shipped = SHIPPED / name_or_path / SIDECAR
-    return shipped if shipped.is_file() else Path(name_or_path) / SIDECAR

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.model.methods import METHODS
+from app.model.methods import COMMON, METHODS, AdapterConfig
 
 STATES = {
     "PENDING": ("waiting", ""),
@@ -20,7 +20,7 @@ MINUTE, HOUR = 60, 3600
 def knobs(config: dict[str, Any]) -> str:
     """An adapter's sizes, and what else of it is not the method's default, in a few words."""
     spec = METHODS.get(config["method"])
-    usual = {**(spec.knobs if spec else {}), "popularity_prior": True, "item_residual": False}
+    usual = {**(spec.knobs if spec else {}), **{k: AdapterConfig.model_fields[k].default for k in COMMON}}
     words = [
         f"no {name}" if value is False else name if value is True else f"{name} {value}"
         for name, value in config.items()

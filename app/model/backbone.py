@@ -151,17 +151,23 @@ def save_backbone(directory: Path, name: str, encoder: str, model: TransRec, bas
     return str(sidecar["fingerprint"])
 
 
-def load_backbone(name_or_path: str, device: torch.device | None = None) -> Backbone:
-    """Load and freeze a shipped backbone or a directory.
-
-    Raises `Invalid` when there is none, or when its weights are not those of its fingerprint.
-    """
+def find_backbone(name_or_path: str) -> Path:
+    """The folder of a shipped backbone, or the one that was named; raises `Invalid` when there is none."""
     directory = SHIPPED / name_or_path
     if not (directory / SIDECAR).is_file():
         directory = Path(name_or_path)
     if not (directory / SIDECAR).is_file():
         known = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{SIDECAR}"))) or "none"
         raise Invalid(f"No backbone at '{name_or_path}'. Name a directory or a shipped one: {known}.")
+    return directory
+
+
+def load_backbone(name_or_path: str, device: torch.device | None = None) -> Backbone:
+    """Load and freeze a shipped backbone or a directory.
+
+    Raises `Invalid` when there is none, or when its weights are not those of its fingerprint.
+    """
+    directory = find_backbone(name_or_path)
     sidecar = json.loads((directory / SIDECAR).read_text())
     model, reader = _assemble(directory, sidecar)
     found = fingerprint(model, reader)

@@ -30,17 +30,8 @@ def recommend(
     paged: bool = False,
 ) -> Call[RecommendationOut]:
     """The next items for a user, or after a history of item ids, oldest first: exactly one of the two."""
-    asked = {
-        "user_id": user_id,
-        "history": None if history is None else [*history],
-        "count": count,
-        "filter": filter or {},
-        "at_most": at_most or {},
-        "exclude_item_ids": [*exclude_item_ids],
-        "exclude_seen": exclude_seen,
-        "paged": paged,
-    }
-    body = RecommendationRequest.model_validate(asked)
+    asked = _asked(user_id, history, count, filter, at_most, exclude_item_ids, exclude_seen)
+    body = RecommendationRequest.model_validate(asked | {"paged": paged})
     return Call("POST", _path(channel), one(RecommendationOut), body, same_twice=True)
 
 
@@ -78,18 +69,8 @@ def preview(
     exclude_seen: bool = True,
 ) -> Call[PreviewOut]:
     """What the champion, the challenger or another version would recommend; it counts nowhere."""
-    asked = {
-        "variant": variant,
-        "version": version,
-        "user_id": user_id,
-        "history": None if history is None else [*history],
-        "count": count,
-        "filter": filter or {},
-        "at_most": at_most or {},
-        "exclude_item_ids": [*exclude_item_ids],
-        "exclude_seen": exclude_seen,
-    }
-    body = PreviewRequest.model_validate(asked)
+    asked = _asked(user_id, history, count, filter, at_most, exclude_item_ids, exclude_seen)
+    body = PreviewRequest.model_validate(asked | {"variant": variant, "version": version})
     return Call("POST", _path(channel, "preview"), one(PreviewOut), body, same_twice=True)
 
 
@@ -97,6 +78,27 @@ def similar(channel: str, item_id: str, count: int = 10) -> Call[SimilarOut]:
     """The items whose vectors point the same way, nearest first."""
     path = at(CHANNELS, channel, "items", item_id, "similar")
     return Call("GET", path, one(SimilarOut), query={"count": count})
+
+
+def _asked(
+    user_id: str | None,
+    history: Sequence[str] | None,
+    count: int,
+    wanted: Mapping[str, Any] | None,
+    at_most: Mapping[str, int] | None,
+    exclude_item_ids: Sequence[str],
+    exclude_seen: bool,
+) -> dict[str, Any]:
+    """What a recommendation and a preview are asked alike."""
+    return {
+        "user_id": user_id,
+        "history": None if history is None else [*history],
+        "count": count,
+        "filter": wanted or {},
+        "at_most": at_most or {},
+        "exclude_item_ids": [*exclude_item_ids],
+        "exclude_seen": exclude_seen,
+    }
 
 
 def _path(channel: str, *parts: str) -> str:
